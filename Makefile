@@ -1,0 +1,52 @@
+# Everything is installed by `setup` into .venv, from the registries, pinned by requirements.lock.
+PYTHON ?= python3
+UV := .venv/bin/uv
+TARGET ?= pypi:boltons==26.2.0
+MODEL ?= local
+
+.PHONY: setup demo test soak check format lint typecheck unit lock audit clean
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml
+	@test -x $(UV) || ( \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }; \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .bootstrap --upgrade "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" && \
+		.bootstrap/bin/uv venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
+		.bootstrap/bin/uv pip install --quiet --python .venv/bin/python "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" && \
+		rm -rf .bootstrap )
+	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
+	@touch $@
+
+lock:
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--all-extras --group dev pyproject.toml --output-file requirements.lock
+
+demo: setup
+	.venv/bin/qe run pipeline "$(TARGET)" --model "$(MODEL)" --demo
+
+test: setup
+	@$(MAKE) --no-print-directory check
+	.venv/bin/python -m pytest -m "not soak"
+
+check: lint typecheck
+
+format: setup
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+lint: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/squawk --config .squawk.toml qefleet/sql/migrations/*.sql
+
+typecheck: setup
+	.venv/bin/pyright
+
+soak: setup
+	.venv/bin/python -m pytest -m soak
+
+clean:
+	rm -rf .venv .bootstrap .pytest_cache .ruff_cache .hypothesis

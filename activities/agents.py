@@ -1,0 +1,54 @@
+"""The activities of an agent's step."""
+
+from __future__ import annotations
+
+from activities.edge import implements
+from qefleet.contracts.ports import AgentPort
+from qefleet.contracts.steps import (
+    Answer,
+    Conclude,
+    Finding,
+    Judge,
+    Recorded,
+    RecordStep,
+    Round,
+    StepRef,
+    Trial,
+    Verdict,
+)
+from qefleet.fleet.steps import Steps
+
+
+class AgentActivities(AgentPort):
+    """Measuring, asking, trying, recording."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    @implements(AgentPort.measure)
+    async def measure(self, step: StepRef) -> Finding:
+        return await self._steps.measure(step)
+
+    @implements(AgentPort.judge)
+    async def judge(self, request: Judge) -> Answer:
+        return await self._steps.judge(request)
+
+    @implements(AgentPort.propose)
+    async def propose(self, request: Round) -> Answer:
+        return await self._steps.propose(request)
+
+    @implements(AgentPort.draft)
+    async def draft(self, request: Round) -> Answer:
+        return await self._steps.draft(request)
+
+    @implements(AgentPort.try_proposal)
+    async def try_proposal(self, request: Trial) -> Verdict:
+        return await self._steps.try_proposal(request)
+
+    @implements(AgentPort.conclude)
+    async def conclude(self, request: Conclude) -> Finding:
+        return await self._steps.conclude(request)
+
+    @implements(AgentPort.record)
+    async def record(self, request: RecordStep) -> Recorded:
+        return await self._steps.record(request)

@@ -1,0 +1,116 @@
+"""coverage-analyzer: measures lines and branches, before and after the run's patches."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from qefleet.agents.agent import Agent, Judgement, StepContext
+from qefleet.agents.evidence import keep_all, keep_evidence
+from qefleet.contracts.base import Model
+from qefleet.contracts.coverage import CoverageDetails, CoverageReport, CoverageTotals
+from qefleet.contracts.measured import Measurement, ToolRun
+from qefleet.contracts.steps import Finding
+from qefleet.tools.coverage import coverage_metrics, file_changes, parse_coverage, worst_gaps
+from qefleet.tools.suite import run_suite, suite_metrics
+
+
+class CoverageAnalyzerOptions(Model):
+    """How to measure."""
+
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 900.0
+
+
+class GapJudgement(BaseModel):
+    """Why one gap matters."""
+
+    function: str
+    why: str
+
+
+class CoverageJudgement(BaseModel):
+    """The model's part: which gaps matter first, and why."""
+
+    summary: str
+    first: list[GapJudgement]
+
+
+async def _measure(ctx: StepContext) -> Finding:
+    options: CoverageAnalyzerOptions = ctx.options
+    async with ctx.workspace() as workspace:
+        run = await run_suite(workspace, coverage=True, timeout_s=options.timeout_s)
+    tools = list(run.tools)
+    report = run.coverage
+    reason = "; ".join(run.details.notes) or "coverage did not run"
+    metrics = suite_metrics(run) | coverage_metrics(
+        report.totals if report else None, tool=len(tools) - 1, reason=reason
+    )
+    before = report
+    if any(result.patch for result in ctx.earlier):
+        tool, before = await _measured_before(ctx)
+        tools += [tool] if tool else []
+    metrics |= coverage_metrics(
+        before.totals if before else None,
+        tool=len(tools) - 1,
+        before=True,
+        reason="nothing measured coverage before the patch",
+    )
+    gaps = worst_gaps(report) if report else []
+    details = CoverageDetails(
+        totals=report.totals if report else CoverageTotals(),
+        before=before.totals if before else None,
+        gaps=gaps,
+        changes=file_changes(before, report) if before and report else [],
+        files=len(report.files) if report else 0,
+        command=run.details.command,
+    )
+    evidence = [gap.model_dump(mode="json") for gap in gaps[:10]]
+    return Finding(
+        measurement=Measurement(metrics=metrics, tools=tools, details=details.model_dump(mode="json")),
+        headline=_headline(report, before),
+        artifacts=await keep_all(ctx.artifacts, run.artifacts),
+        evidence=await keep_evidence(ctx.artifacts, evidence) if evidence else None,
+    )
+
+
+async def _measured_before(ctx: StepContext) -> tuple[ToolRun | None, CoverageReport | None]:
+    """What an earlier step measured on the project as it came, with the tool run that says so."""
+    result = ctx.latest("coverage.before.lines_total")
+    tool = (
+        next((t for t in result.measured.tools if t.tool == "coverage" and t.artifact), None)
+        if result
+        else None
+    )
+    if tool is None or tool.artifact is None:
+        return None, None
+    return tool, parse_coverage(json.loads(await ctx.artifacts.get(tool.artifact.digest)))
+
+
+def _headline(after: CoverageReport | None, before: CoverageReport | None) -> str:
+    if after is None:
+        return "coverage was not measured"
+    lines, branches = after.totals.line_percent, after.totals.branch_percent
+    text = "no lines to cover" if lines is None else f"{lines:.2f} % lines"
+    if branches is not None:
+        text += f", {branches:.2f} % branches"
+    if before and before is not after:
+        text += (
+            f" (+{after.totals.lines_covered - before.totals.lines_covered} lines,"
+            f" +{after.totals.branches_covered - before.totals.branches_covered} branches)"
+        )
+    return text
+
+
+COVERAGE_ANALYZER = Agent(
+    id="coverage-analyzer",
+    title="coverage-analyzer",
+    purpose="Measures line and branch coverage before and after, by file, and finds the largest gaps.",
+    tier="moderate",
+    tools=("coverage", "pytest"),
+    options=CoverageAnalyzerOptions,
+    measure=_measure,
+    judgement=Judgement(prompt="coverage-analyzer", response=CoverageJudgement),
+    memory_key="coverage/gaps",
+)

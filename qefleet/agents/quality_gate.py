@@ -1,0 +1,63 @@
+"""quality-gate: computes the decision from measurements and thresholds; a model may explain it, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from qefleet.agents.agent import Agent, Judgement, StepContext
+from qefleet.agents.evidence import keep_evidence
+from qefleet.contracts.measured import Measured, Measurement, Metric, ToolRun
+from qefleet.contracts.runs import AgentResult, Decision
+from qefleet.contracts.steps import Finding
+from qefleet.tools.gate import decide
+
+
+class GateExplanation(BaseModel):
+    """The model's part: the decision in plain words. It has no vote."""
+
+    summary: str
+    next_steps: list[str]
+
+
+async def _measure(ctx: StepContext) -> Finding:
+    metrics, tools = _gathered(ctx.earlier)
+    gate = decide(ctx.thresholds, metrics)
+    used = {part: metrics[part] for part in metrics if part.startswith(("tests.", "coverage."))}
+    evidence = [rule.model_dump(mode="json") for rule in gate.rules if not rule.passed]
+    return Finding(
+        measurement=Measurement(metrics=used, tools=tools, details=gate.model_dump(mode="json")),
+        headline=f"{gate.decision.value}: {gate.reason}",
+        decision=gate.decision,
+        evidence=await keep_evidence(ctx.artifacts, evidence) if gate.decision is not Decision.GO else None,
+    )
+
+
+def _gathered(results: Sequence[AgentResult]) -> tuple[dict[str, Metric], list[ToolRun]]:
+    """All metrics of the steps before, the latest of each name, with the tool runs that gave them."""
+    metrics: dict[str, Metric] = {}
+    tools: list[ToolRun] = []
+    for result in results:
+        offset = len(tools)
+        tools += result.measured.tools
+        for name, metric in result.measured.metrics.items():
+            shifted = (
+                metric.model_copy(update={"tool": metric.tool + offset})
+                if isinstance(metric, Measured)
+                else metric
+            )
+            metrics[name] = shifted
+    return metrics, tools
+
+
+QUALITY_GATE = Agent(
+    id="quality-gate",
+    title="quality-gate",
+    purpose="Decides GO, CONDITIONAL or NO_GO by arithmetic over what was measured and the run's thresholds.",
+    tier="simple",
+    tools=(),
+    measure=_measure,
+    judgement=Judgement(prompt="quality-gate", response=GateExplanation),
+    memory_key="quality/decisions",
+)

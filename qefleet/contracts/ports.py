@@ -1,0 +1,91 @@
+"""The activities that workflows call, as typed stubs.
+
+Workflows name these methods, `activities` subclasses implement them: neither imports the other.
+The names are durable: they stand in histories.
+"""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from qefleet.contracts.steps import (
+    Answer,
+    Closed,
+    CloseRun,
+    Conclude,
+    Finding,
+    Judge,
+    OpenRun,
+    Plan,
+    Recorded,
+    RecordStep,
+    Round,
+    RunRef,
+    StepRef,
+    Trial,
+    Verdict,
+)
+from qefleet.contracts.targets import Environment, Snapshot
+
+
+class RunPort:
+    """Opening and closing a run."""
+
+    @activity.defn(name="open_run")
+    async def open_run(self, request: OpenRun) -> Plan:
+        """Check the input against the catalogue and enter the run."""
+        raise NotImplementedError
+
+    @activity.defn(name="take_snapshot")
+    async def take_snapshot(self, run: RunRef) -> Snapshot:
+        """Read the run's target once, content-addressed."""
+        raise NotImplementedError
+
+    @activity.defn(name="prepare_environment")
+    async def prepare_environment(self, run: RunRef) -> Environment:
+        """Install what the snapshot's code needs; the only step with network."""
+        raise NotImplementedError
+
+    @activity.defn(name="close_run")
+    async def close_run(self, request: CloseRun) -> Closed:
+        """Write the report from what was recorded."""
+        raise NotImplementedError
+
+
+class AgentPort:
+    """What running an agent takes."""
+
+    @activity.defn(name="measure")
+    async def measure(self, step: StepRef) -> Finding:
+        """Run the agent's tools; no model is asked."""
+        raise NotImplementedError
+
+    @activity.defn(name="judge")
+    async def judge(self, request: Judge) -> Answer:
+        """Have a model judge what was measured."""
+        raise NotImplementedError
+
+    @activity.defn(name="propose")
+    async def propose(self, request: Round) -> Answer:
+        """Have a model propose something for an item."""
+        raise NotImplementedError
+
+    @activity.defn(name="draft")
+    async def draft(self, request: Round) -> Answer:
+        """Propose something for an item by tools alone, without a model."""
+        raise NotImplementedError
+
+    @activity.defn(name="try_proposal")
+    async def try_proposal(self, request: Trial) -> Verdict:
+        """Run a proposal through the agent's filters."""
+        raise NotImplementedError
+
+    @activity.defn(name="conclude")
+    async def conclude(self, request: Conclude) -> Finding:
+        """Measure once more what the loop has gained."""
+        raise NotImplementedError
+
+    @activity.defn(name="record")
+    async def record(self, request: RecordStep) -> Recorded:
+        """Write the step's result down, once; tells what its model calls cost."""
+        raise NotImplementedError

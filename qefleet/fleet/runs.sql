@@ -1,0 +1,68 @@
+-- Runs and steps, by name (see qefleet/sql/queries.py).
+
+-- name: open_run
+-- Enters a run; a retried activity finds it there.
+INSERT INTO runs (run_id, workflow_id, pattern, input, plan, model, budget_usd, target)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (run_id) DO NOTHING;
+
+-- name: load_run
+-- A run with what was found for it so far.
+SELECT run_id, workflow_id, pattern, input, plan, snapshot, environment
+FROM runs
+WHERE run_id = $1;
+
+-- name: set_run_snapshot
+-- The first snapshot stands: all steps of a run see the same content.
+UPDATE runs
+SET snapshot = coalesce(snapshot, $2)
+WHERE run_id = $1
+RETURNING snapshot;
+
+-- name: set_run_environment
+-- The first environment stands, as the first snapshot does.
+UPDATE runs
+SET environment = coalesce(environment, $2)
+WHERE run_id = $1
+RETURNING environment;
+
+-- name: step_results
+-- The recorded results of these steps.
+SELECT step, result
+FROM steps
+WHERE run_id = $1 AND step = ANY($2::text[]);
+
+-- name: record_step
+-- A step that is run again (after `temporal workflow reset`) replaces its result.
+INSERT INTO steps (run_id, step, agent, status, result)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (run_id, step) DO UPDATE
+SET status = excluded.status, result = excluded.result, recorded_at = now();
+
+-- name: remember
+-- The latest result under an agent's key; saying it twice for one step does not raise the version.
+INSERT INTO memory (key, value, run_id, step)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (partition, key) DO UPDATE
+SET
+    value = excluded.value,
+    run_id = excluded.run_id,
+    step = excluded.step,
+    version = memory.version + 1,
+    updated_at = now()
+WHERE memory.run_id IS DISTINCT FROM excluded.run_id
+    OR memory.step IS DISTINCT FROM excluded.step
+    OR memory.value IS DISTINCT FROM excluded.value;
+
+-- name: record_trajectory
+-- What was done in which state, and what was measured; counted once.
+INSERT INTO trajectories (run_id, step, ordinal, agent, state, action, measured)
+VALUES ($1, $2, 0, $3, $4, $5, $6)
+ON CONFLICT (run_id, step, ordinal) DO UPDATE
+SET state = excluded.state, action = excluded.action, measured = excluded.measured;
+
+-- name: close_run
+-- A run's end; a reset run may end again.
+UPDATE runs
+SET decision = $2, result = $3, closed_at = now()
+WHERE run_id = $1;

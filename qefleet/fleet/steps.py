@@ -1,0 +1,163 @@
+"""The parts of an agent's step, as activities call them: measure, propose, try, conclude, judge, record."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+
+from qefleet.agents.agent import Agent, Loop, StepContext
+from qefleet.agents.catalogue import Catalogue
+from qefleet.agents.prompt import load_prompt
+from qefleet.contracts.base import Digest
+from qefleet.contracts.steps import (
+    Answer,
+    Conclude,
+    Finding,
+    Judge,
+    Recorded,
+    RecordStep,
+    Round,
+    StepRef,
+    Trial,
+    Verdict,
+)
+from qefleet.fleet.store import RunEntry, RunStore
+from qefleet.llm.client import ModelClient, Question
+from qefleet.llm.models import ModelChoice
+from qefleet.llm.tokens import CallIdentity
+from qefleet.memory.artifacts import Artifacts
+from qefleet.workspace.workspace import Workspaces
+
+
+class Steps:
+    """Runs the parts of agents' steps; holds no state between them: all of it is in Postgres."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        store: RunStore,
+        workspaces: Workspaces,
+        artifacts: Artifacts,
+        client: ModelClient,
+        models: ModelChoice,
+    ) -> None:
+        self._catalogue = catalogue
+        self._store = store
+        self._workspaces = workspaces
+        self._artifacts = artifacts
+        self._client = client
+        self._models = models
+
+    async def measure(self, step: StepRef) -> Finding:
+        """Run the agent's tools."""
+        agent, _, ctx = await self._context(step)
+        return await agent.measure(ctx)
+
+    async def propose(self, request: Round) -> Answer:
+        """Ask a model for a proposal.
+
+        Raises:
+            RunError: The budget is spent, the provider refuses, or no reply can be used.
+            ModelUnavailable: The provider or the gateway can't answer now.
+        """
+        agent, entry, ctx = await self._context(request)
+        feedback = await self._text(request.feedback)
+        question = await _loop_of(agent).question(ctx, request.item, request.state, feedback)
+        return await self._ask(agent, entry, question, f"{request.step}/{request.item}/{request.round}")
+
+    async def draft(self, request: Round) -> Answer:
+        """Have tools propose something, without a model."""
+        agent, _, ctx = await self._context(request)
+        proposal = await _loop_of(agent).draft(ctx, request.item, request.state)
+        return Answer(content=await self._keep(proposal) if proposal else None)
+
+    async def try_proposal(self, request: Trial) -> Verdict:
+        """Run a proposal through the agent's filters."""
+        agent, _, ctx = await self._context(request)
+        loop = _loop_of(agent)
+        proposal = loop.response.model_validate_json(await self._artifacts.get(request.answer))
+        return await loop.try_proposal(ctx, request.item, proposal, request.state)
+
+    async def conclude(self, request: Conclude) -> Finding:
+        """Measure what the loop has gained."""
+        agent, _, ctx = await self._context(request)
+        return await _loop_of(agent).conclude(ctx, request.state, request.notes)
+
+    async def judge(self, request: Judge) -> Answer:
+        """Ask a model about a finding's evidence.
+
+        Raises:
+            RunError, ModelUnavailable: As `propose`.
+        """
+        agent, entry, _ = await self._context(request)
+        assert agent.judgement is not None, f"{agent.id} gives evidence only where it declares a judgement"
+        prompt = load_prompt(agent.judgement.prompt)
+        evidence = (await self._artifacts.get(request.evidence)).decode()
+        question = Question(
+            system=prompt.system,
+            instruction=prompt.fill(),
+            context=evidence,
+            response=agent.judgement.response,
+        )
+        return await self._ask(agent, entry, question, f"{request.step}/judge")
+
+    async def record(self, request: RecordStep) -> Recorded:
+        """Write a step's result, memory and trajectory down in one transaction; again changes nothing."""
+        agent = self._catalogue.get(request.result.agent)
+        judged: dict[str, Any] | None = None
+        if request.judgement:
+            judged = json.loads(await self._artifacts.get(request.judgement))
+        usage = await self._store.usage(request.run, request.result.step)
+        result = request.result.model_copy(update={"judged": judged, "usage": usage})
+        snapshot = (await self._store.load(request.run)).snapshot
+        await self._store.record(
+            request.run,
+            result,
+            memory_key=f"aqe/{agent.memory_key}",
+            task={"files": snapshot.files, "size_bytes": snapshot.size_bytes} if snapshot else {},
+            action="model" if usage.calls + usage.replayed_calls else "tools",
+        )
+        return Recorded(usage=usage, judged=judged)
+
+    async def _context(self, step: StepRef) -> tuple[Agent, RunEntry, StepContext]:
+        entry = await self._store.load(step.run)
+        plan, position = entry.step(step.step)
+        agent = self._catalogue.get(plan.agent)
+        earlier = await self._store.results(step.run, step.earlier)
+        patches = [result.patch for result in earlier if result.patch]
+        context = StepContext(
+            run=step.run,
+            workflow_id=step.workflow_id,
+            step=step.step,
+            options=entry.options(position, agent),
+            thresholds=entry.input.thresholds,
+            earlier=earlier,
+            artifacts=self._artifacts,
+            workspace=lambda: self._workspaces.open(
+                entry.require_snapshot(), entry.require_environment(), patches
+            ),
+        )
+        return agent, entry, context
+
+    async def _ask(self, agent: Agent, entry: RunEntry, question: Question[Any], call: str) -> Answer:
+        identity = CallIdentity(run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id)
+        model = self._models.for_tier(agent.tier, entry.plan.model)
+        reply = await self._client.ask(question, model=model, identity=identity)
+        return Answer(
+            content=await self._keep(reply.value), usage=await self._store.usage(str(entry.run_id), call)
+        )
+
+    async def _keep(self, value: BaseModel) -> Digest:
+        content = value.model_dump_json().encode()
+        return (await self._artifacts.put(content, name="answer.json", media_type="application/json")).digest
+
+    async def _text(self, digest: Digest | None) -> str | None:
+        return (await self._artifacts.get(digest)).decode() if digest else None
+
+
+def _loop_of(agent: Agent) -> Loop:
+    assert agent.loop is not None, f"{agent.id} has no loop"
+    return agent.loop

@@ -1,0 +1,48 @@
+"""Which model is asked: the run's own choice, else the tier's, else the default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qefleet.errors import InvalidInput
+
+NO_MODEL = "none"
+_NAMED = re.compile(r"^(?P<provider>[a-z][a-z0-9_]*)/(?P<name>[\x21-\x7e]+)$")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """The worker's models.
+
+    Args:
+        default: `provider/name`, `local` or `none`.
+        by_tier: Overrides for an agent's tier: `simple`, `moderate`, `complex`, `critical`.
+    """
+
+    default: str
+    providers: frozenset[str]
+    """Those that the gateway can reach."""
+    by_tier: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def resolve(self, wanted: str | None) -> str:
+        """The run's model, checked.
+
+        Raises:
+            InvalidInput: Neither `local`, nor `none`, nor a provider and name that we know how to reach.
+        """
+        model = wanted or self.default
+        if model in (NO_MODEL, "local"):
+            return model
+        found = _NAMED.match(model)
+        if not found or found["provider"] not in self.providers:
+            known = ", ".join(sorted(self.providers))
+            raise InvalidInput("model", f"must be none, local, or provider/name with one of the providers {known}")
+        return model
+
+    def for_tier(self, tier: str, run_model: str) -> str:
+        """The model for an agent of this tier in a run that was opened with `run_model`."""
+        if run_model != self.default:
+            return run_model
+        return self.by_tier.get(tier, run_model)

@@ -1,0 +1,128 @@
+-- Statements by name (see queries.py). All times are the database's.
+
+-- name: call_replay
+-- An answer that is already there, counted as served from the ledger. Nothing when there is none.
+UPDATE model_calls SET replays = replays + 1
+WHERE call_key = $1 AND state = 'answered'
+RETURNING response_status, response_headers, response, cost_usd;
+
+-- name: call_enter
+-- Make the call known; nothing happens when it is.
+INSERT INTO model_calls
+    (call_key, run_id, workflow_id, step, agent, ordinal, request_digest, provider, model, request, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open')
+ON CONFLICT (call_key) DO NOTHING;
+
+-- name: call_lock
+-- Who has the call, held until the end of the transaction.
+SELECT state, lease_owner, lease_until > clock_timestamp() AS leased, attempts
+FROM model_calls WHERE call_key = $1 FOR UPDATE;
+
+-- name: call_state
+-- Who has the call, at a glance.
+SELECT state, lease_until > clock_timestamp() AS leased FROM model_calls WHERE call_key = $1;
+
+-- name: call_take
+-- Claim a locked call for the attempt $2 for $3 seconds, with $4 USD at most set aside for it (null: no bound).
+UPDATE model_calls
+SET state = 'claimed', lease_owner = $2, lease_until = clock_timestamp() + make_interval(secs => $3),
+    reserved_usd = $4, attempts = attempts + 1
+WHERE call_key = $1;
+
+-- name: attempts_lose
+-- Attempts that still run while another takes over: their gateway is gone, and nobody knows whether they were paid.
+UPDATE model_attempts SET outcome = 'lost', error = 'the gateway ended in mid-call', ended_at = clock_timestamp()
+WHERE call_key = $1 AND outcome = 'running';
+
+-- name: attempt_enter
+-- An attempt that is about to be sent.
+INSERT INTO model_attempts (attempt_id, call_key, run_id, outcome) VALUES ($1, $2, $3, 'running');
+
+-- name: call_renew
+-- Keep the claim of attempt $2 for another $3 seconds.
+UPDATE model_calls SET lease_until = clock_timestamp() + make_interval(secs => $3)
+WHERE call_key = $1 AND lease_owner = $2 AND state = 'claimed';
+
+-- name: call_answer
+-- Keep an answer, whoever holds the claim by now: the first one stays. Gives a row when this one was it.
+UPDATE model_calls
+SET state = 'answered', response_status = $2, response_headers = $3, response = $4, input_tokens = $5,
+    output_tokens = $6, cost_usd = $7, priced = $8, answered_at = clock_timestamp(),
+    lease_owner = NULL, lease_until = NULL, reserved_usd = NULL
+WHERE call_key = $1 AND state <> 'answered'
+RETURNING call_key;
+
+-- name: call_answer_kept
+-- The answer that was there first.
+SELECT response_status, response_headers, response, cost_usd FROM model_calls WHERE call_key = $1;
+
+-- name: attempt_answered
+-- Close an attempt that brought an answer; again changes nothing.
+UPDATE model_attempts
+SET outcome = $2, status = $3, input_tokens = $4, output_tokens = $5, cost_usd = $6, error = NULL,
+    ended_at = clock_timestamp()
+WHERE attempt_id = $1 AND outcome IN ('running', 'lost');
+
+-- name: attempt_failed
+-- Close an attempt that brought none: $2 is `failed` (refused, surely not paid) or `lost` (nobody knows).
+UPDATE model_attempts
+SET outcome = $2, status = $3, error = $4, response = $5, ended_at = clock_timestamp()
+WHERE attempt_id = $1 AND outcome = 'running';
+
+-- name: call_release
+-- Give a claim back: with $3 it may be taken as new, without it the claim stays, dead.
+UPDATE model_calls
+SET state = CASE WHEN $3 THEN 'open' ELSE 'claimed' END, reserved_usd = NULL, lease_until = clock_timestamp()
+WHERE call_key = $1 AND lease_owner = $2 AND state = 'claimed';
+
+-- name: run_budget
+-- A run's budget, where it has one; holding the row serialises the admission of the run's calls.
+SELECT budget_usd FROM runs WHERE run_id = $1 AND budget_usd IS NOT NULL FOR NO KEY UPDATE;
+
+-- name: run_spending
+-- What a run has spent, and what is set aside for its calls in flight (null when one of them has no bound).
+SELECT
+    (SELECT coalesce(sum(cost_usd), 0) FROM model_attempts WHERE run_id = $1) AS spent,
+    flight.calls AS in_flight,
+    flight.reserved
+FROM (
+    SELECT count(*) AS calls,
+        CASE WHEN bool_or(reserved_usd IS NULL) THEN NULL ELSE sum(reserved_usd) END AS reserved
+    FROM model_calls
+    WHERE run_id = $1 AND state = 'claimed' AND lease_until > clock_timestamp()
+) AS flight;
+
+-- name: usage
+-- What a run, or one step of it with its parts ($2), asked of models.
+SELECT
+    (SELECT coalesce(sum(replays), 0)::bigint FROM model_calls AS c
+        WHERE c.run_id = $1 AND ($2::text IS NULL OR c.step = $2 OR starts_with(c.step, $2 || '/'))) AS replayed,
+    count(*) AS calls,
+    coalesce(sum(a.input_tokens), 0)::bigint AS input_tokens,
+    coalesce(sum(a.output_tokens), 0)::bigint AS output_tokens,
+    CASE WHEN bool_or(a.cost_usd IS NULL) THEN NULL ELSE coalesce(sum(a.cost_usd), 0) END AS cost_usd
+FROM model_attempts AS a
+JOIN model_calls AS c USING (call_key)
+WHERE a.run_id = $1 AND a.outcome IN ('answered', 'duplicate')
+    AND ($2::text IS NULL OR c.step = $2 OR starts_with(c.step, $2 || '/'));
+
+-- name: receipt
+-- One call's figures.
+SELECT call_key, state, attempts, replays, input_tokens, output_tokens, cost_usd FROM model_calls WHERE call_key = $1;
+
+-- name: receipt_of_identity
+-- The newest call of an identity.
+SELECT call_key, state, attempts, replays, input_tokens, output_tokens, cost_usd FROM model_calls
+WHERE run_id = $1 AND workflow_id = $2 AND step = $3 AND ordinal = $4
+ORDER BY created_at DESC LIMIT 1;
+
+-- name: calls_list
+-- The newest calls, of one run or of all ($1 null).
+SELECT call_key, run_id, workflow_id, step, agent, ordinal, provider, model, state, attempts, replays,
+    response_status, input_tokens, output_tokens, cost_usd, priced, created_at, answered_at,
+    (SELECT a.error FROM model_attempts AS a WHERE a.call_key = c.call_key AND a.error IS NOT NULL
+        ORDER BY a.started_at DESC LIMIT 1) AS last_error
+FROM model_calls AS c
+WHERE $1::uuid IS NULL OR run_id = $1
+ORDER BY created_at DESC
+LIMIT $2;

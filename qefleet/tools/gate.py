@@ -1,0 +1,104 @@
+"""The quality gate: thresholds against measurements, in plain arithmetic. No model has a vote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from qefleet.contracts.gate import GateDecision, RuleResult
+from qefleet.contracts.measured import Measured, Metric
+from qefleet.contracts.runs import Decision, Thresholds
+
+
+def decide(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> GateDecision:
+    """Check every threshold that is set.
+
+    | rule | metric | severity |
+    |---|---|---|
+    | `failed_tests_max` | `tests.failed` + `tests.errors` | hard |
+    | `coverage_drop_max` | `coverage.before.line_percent` - `coverage.line_percent` | hard |
+    | `line_percent_min` | `coverage.line_percent` | soft |
+    | `branch_percent_min` | `coverage.branch_percent` | soft |
+
+    A hard rule that fails says NO_GO: something that worked is broken or lost. A soft one says
+    CONDITIONAL: nothing got worse, but there is less than was asked for. Whatever wasn't measured
+    says NO_GO: nobody knows. Percentages are compared as they are, without rounding.
+    """
+    results = [
+        _check(rule, float(limit), metrics)
+        for rule in _RULES
+        if (limit := getattr(thresholds, rule.threshold)) is not None
+    ]
+    failed = [result for result in results if not result.passed]
+    hard = [result for result in failed if result.severity == "hard" or result.actual is None]
+    if hard:
+        return GateDecision(decision=Decision.NO_GO, rules=results, reason=_sentence(hard))
+    if failed:
+        return GateDecision(decision=Decision.CONDITIONAL, rules=results, reason=_sentence(failed))
+    passed = f"{len(results)} of {len(results)} rules hold" if results else "no rule was asked for"
+    return GateDecision(decision=Decision.GO, rules=results, reason=passed)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    threshold: str
+    metric: str
+    severity: Literal["hard", "soft"]
+    wants: Literal["at most", "at least"]
+    parts: tuple[str, ...]
+    combine: Callable[..., float]
+
+
+def _same(value: float) -> float:
+    return value
+
+
+_RULES = (
+    _Rule("failed_tests_max", "tests.failed", "hard", "at most", ("tests.failed", "tests.errors"), float.__add__),
+    _Rule(
+        "coverage_drop_max",
+        "coverage.drop",
+        "hard",
+        "at most",
+        ("coverage.before.line_percent", "coverage.line_percent"),
+        float.__sub__,
+    ),
+    _Rule(
+        "line_percent_min", "coverage.line_percent", "soft", "at least", ("coverage.line_percent",), _same
+    ),
+    _Rule(
+        "branch_percent_min", "coverage.branch_percent", "soft", "at least", ("coverage.branch_percent",), _same
+    ),
+)
+
+
+def _check(rule: _Rule, limit: float, metrics: Mapping[str, Metric]) -> RuleResult:
+    values: list[float] = []
+    for name in rule.parts:
+        metric = metrics.get(name)
+        if not isinstance(metric, Measured):
+            why = metric.reason if metric else "no tool measured it"
+            return _result(rule, limit, None, passed=False, reason=f"{name} is not measured: {why}")
+        values.append(metric.value)
+    actual = rule.combine(*values)
+    passed = actual <= limit if rule.wants == "at most" else actual >= limit
+    return _result(
+        rule, limit, actual, passed=passed, reason=f"{rule.metric} is {actual:g}, {rule.wants} {limit:g} asked"
+    )
+
+
+def _result(rule: _Rule, limit: float, actual: float | None, *, passed: bool, reason: str) -> RuleResult:
+    return RuleResult(
+        rule=rule.threshold,
+        metric=rule.metric,
+        severity=rule.severity,
+        limit=limit,
+        actual=actual,
+        passed=passed,
+        reason=reason,
+    )
+
+
+def _sentence(failed: list[RuleResult]) -> str:
+    return "; ".join(result.reason for result in failed)

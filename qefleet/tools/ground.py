@@ -1,0 +1,99 @@
+"""Where tools run their programs: the part of a workspace that they need, and the way in.
+
+A protocol, so that a tool is written against five lines and not against how workspaces are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any, Protocol
+
+from qefleet.workspace.sandbox import Finished, Limits
+
+
+class Outcome(Protocol):
+    """What a run in a workspace gives."""
+
+    @property
+    def finished(self) -> Finished:
+        """How it ended."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, bytes]:
+        """The collected files that were there."""
+        ...
+
+
+class Ground(Protocol):
+    """A materialised project with its environment; each run starts from the same files."""
+
+    @property
+    def project(self) -> Path:
+        """The project's folder on this machine: to read, never to write or to execute."""
+        ...
+
+    @property
+    def python(self) -> str:
+        """The environment's interpreter, as a path inside."""
+        ...
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        files: Mapping[str, bytes] = ...,
+        collect: Sequence[str] = ...,
+        env: Mapping[str, str] = ...,
+        limits: Limits = ...,
+    ) -> Outcome:
+        """Run a program in `/src`, with `files` laid over it, and read back files from `/out`."""
+        ...
+
+
+async def run_program(
+    ground: Ground,
+    program: str,
+    spec: Any,
+    *,
+    files: Mapping[str, bytes] | None = None,
+    collect: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    limits: Limits,
+) -> Outcome:
+    """Run one of our programs of `tools/inside` with the target's interpreter.
+
+    Args:
+        ground: Where to run it.
+        program: Its module's name.
+        spec: What it reads from `/qe/spec.json`.
+        files: Further files, by path relative to the project or absolute under `/qe`.
+        collect: Names under `/out` to read back.
+        env: Further environment variables.
+        limits: What it may use.
+    """
+    inside = package_files("qefleet.tools.inside")
+    laid = {
+        f"/qe/{name}.py": inside.joinpath(f"{name}.py").read_bytes() for name in (program, "qe_pytest_plugin")
+    }
+    laid["/qe/spec.json"] = json.dumps(spec).encode()
+    return await ground.run(
+        [ground.python, f"/qe/{program}.py"],
+        files={**laid, **(files or {})},
+        collect=collect,
+        env={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", **(env or {})},
+        limits=limits,
+    )
+
+
+def read_json(content: bytes | None) -> Any | None:
+    """A JSON file that code under test may have written over; None when it is missing or no JSON."""
+    if content is None:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None

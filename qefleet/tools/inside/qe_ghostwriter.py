@@ -1,0 +1,59 @@
+"""Let Hypothesis's ghostwriter propose tests for one function: source text under /out/proposal.py.
+
+Only forms that assert something are asked for first; `fuzz` (no assertion: a crash oracle) comes last.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+from hypothesis.extra import ghostwriter
+
+_INVERSES = (
+    ("encode", "decode"), ("dump", "load"), ("dumps", "loads"), ("to_", "from_"), ("escape", "unescape"),
+    ("quote", "unquote"), ("pack", "unpack"), ("parse", "format"), ("serialize", "deserialize"),
+    ("compress", "decompress"), ("int2", "2int"), ("under2camel", "camel2under"), ("flatten", "unflatten"),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Write what the ghostwriter writes for `/qe/spec.json`'s module and qualified name."""
+    spec: Dict[str, str] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    sys.path[0] = os.getcwd()
+    module = importlib.import_module(spec["module"])
+    target: Any = module
+    for part in spec["qualname"].split("."):
+        target = getattr(target, part)
+    proposals: List[str] = []
+    problems: List[str] = []
+    for form in _forms(module, spec["qualname"], target):
+        try:
+            proposals.append(form())
+        except Exception as error:  # noqa: BLE001 - the ghostwriter refuses by many kinds of exception
+            problems.append("{}: {}".format(type(error).__name__, error))
+    Path("/out/proposal.json").write_text(json.dumps({"proposals": proposals, "problems": problems}), "utf-8")
+
+
+def _forms(module: Any, name: str, target: Any) -> Iterator[Callable[[], str]]:
+    yield lambda: ghostwriter.idempotent(target, style="pytest")
+    for left, right in _INVERSES:
+        for mine, other in ((left, right), (right, left)):
+            if mine in name:
+                inverse = getattr(module, name.replace(mine, other, 1), None)
+                if callable(inverse) and inverse is not target:
+                    yield _roundtrip(target, inverse)
+    yield lambda: ghostwriter.binary_operation(target, style="pytest")
+    yield lambda: ghostwriter.fuzz(target, style="pytest")
+
+
+def _roundtrip(target: Any, inverse: Any) -> Callable[[], str]:
+    return lambda: ghostwriter.roundtrip(target, inverse, style="pytest")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Run tests against mutated versions of a module, one forked child a mutant.
+
+pytest is imported once, in the parent; a child puts the mutated source under the module's path in
+the import machinery (no file changes, so no stale byte code), then runs the tests. The first run is
+the control: unmutated source, through the same door.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import pytest
+
+_LOADED = 64  # added to the control's exit code when the mutated file really was imported through us
+
+
+def main() -> int:
+    """Run control and mutants as `/qe/spec.json` says; results in `/out/mutants.json`."""
+    spec: Dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    sys.path[0] = os.getcwd()
+    sys.path.append("/qe")
+    sys.dont_write_bytecode = True
+    deadline = time.monotonic() + spec["total_s"]
+    started = time.monotonic()
+    control = _judge(spec, None, spec["control_s"])
+    took = time.monotonic() - started
+    answer: Dict[str, Any] = {"control": control, "control_s": took, "results": []}
+    if control == "survived":
+        limit = max(spec["least_s"], took * 5)
+        for mutant in spec["mutants"]:
+            left = deadline - time.monotonic()
+            if left < took:
+                answer["results"].append("unreached")
+            else:
+                answer["results"].append(_judge(spec, mutant, min(limit, left)))
+    Path("/out/mutants.json").write_text(json.dumps(answer), "utf-8")
+    return 0
+
+
+def _judge(spec: Dict[str, Any], mutant: Optional[Dict[str, Any]], limit_s: float) -> str:
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        os._exit(_run(spec["pytest"], mutant or spec["control"], control=mutant is None))
+    status = _wait(child, limit_s)
+    if status is None:
+        return "timeout"
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
+    if mutant is None:
+        # without the mark the module came from elsewhere, and every mutant would "survive"
+        return {_LOADED: "survived", 0: "not loaded"}.get(code, "killed")
+    # 1: a test failed. 2 to 5: pytest did not get as far as a test, which no assertion achieved.
+    return {0: "survived", 1: "killed", -1: "killed"}.get(code, "invalid")
+
+
+def _wait(child: int, limit_s: float) -> Optional[int]:
+    deadline = time.monotonic() + limit_s
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status
+        if time.monotonic() > deadline:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.005)
+
+
+def _run(args: List[str], source: Dict[str, Any], *, control: bool) -> int:
+    path = os.path.realpath(source["file"])
+    text: str = source["text"]
+    loaded: List[str] = []
+    original = importlib.machinery.SourceFileLoader.get_code
+
+    def get_code(self: importlib.machinery.SourceFileLoader, fullname: str) -> Any:
+        if os.path.realpath(self.get_filename(fullname)) != path:
+            return original(self, fullname)
+        loaded.append(fullname)
+        return compile(text, path, "exec", dont_inherit=True)
+
+    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        os.dup2(nothing, descriptor)
+    status = int(pytest.main(args))
+    return status + _LOADED if control and status == 0 and loaded else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

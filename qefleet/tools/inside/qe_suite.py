@@ -1,0 +1,75 @@
+"""Run a project's suite, under coverage when asked, and leave the reports under /out.
+
+The suite is a child process of its own: whatever it does to itself, coverage's reports are written by
+this one afterwards, and the child's exit code is what this process ends with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict, List
+
+
+def main() -> int:
+    """Run the suite as `/qe/spec.json` says; the exit code is pytest's, 128 + n for signal n."""
+    spec: Dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    pytest_args: List[str] = spec["pytest"]
+    source: List[str] = spec["source"]
+    measured: List[str] = []
+    if spec["coverage"]:
+        omit = _omitted(spec["omit"])
+        measured = ["--branch", "--source=" + ",".join(source)]
+        measured += ["--omit=" + ",".join(omit)] if omit else []
+        argv = ["-m", "coverage", "run", "--data-file=/out/.coverage", *measured, "-m", "pytest", *pytest_args]
+    else:
+        argv = ["-m", "pytest", *pytest_args]
+    paths = [path for path in (os.environ.get("PYTHONPATH"), "/qe") if path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    status = subprocess.call([sys.executable, *argv], env=environment)
+    answer: dict[str, Any] = {
+        "argv": [sys.executable, *argv],
+        "coverage_options": measured,
+        "versions": {name: metadata.version(name) for name in ("pytest", "coverage")},
+        "reports": {},
+    }
+    if spec["coverage"]:
+        answer["reports"] = _reports(contexts=spec["contexts"])
+    Path("/out/suite.json").write_text(json.dumps(answer), "utf-8")
+    return status if status >= 0 else 128 - status
+
+
+def _omitted(ours: List[str]) -> List[str]:
+    """What the project's own configuration leaves out, and ours: `--omit` would replace the former."""
+    if not ours:
+        return []
+    import coverage  # noqa: PLC0415 - only where it is needed
+
+    configured = coverage.Coverage(data_file=None).get_option("run:omit")
+    return [*(configured if isinstance(configured, list) else []), *ours]
+
+
+def _reports(*, contexts: bool) -> Dict[str, int]:
+    """Write JSON, Cobertura and LCOV; exit code by report."""
+    coverage = [sys.executable, "-m", "coverage"]
+    data = "--data-file=/out/.coverage"
+    if not os.path.exists("/out/.coverage"):
+        # `parallel = true` in the project's configuration writes one file a process
+        subprocess.call([*coverage, "combine", "--quiet", data])
+    wanted = {
+        "json": [*coverage, "json", "--quiet", data, "--fail-under=0", "-o", "/out/coverage.json"],
+        "xml": [*coverage, "xml", "--quiet", data, "--fail-under=0", "-o", "/out/coverage.xml"],
+        "lcov": [*coverage, "lcov", "--quiet", data, "--fail-under=0", "-o", "/out/coverage.lcov"],
+    }
+    if contexts:
+        wanted["json"].append("--show-contexts")
+    running = {name: subprocess.Popen(argv, stdout=subprocess.DEVNULL) for name, argv in wanted.items()}
+    return {name: process.wait() for name, process in running.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""JUnit XML as our pytest plug-in has it written: counts, node ids, failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.etree.ElementTree import ParseError
+
+from junitparser import Error, Failure, JUnitXml, JUnitXmlError, Properties, Skipped, TestCase
+
+from qefleet.contracts.execution import FailingTest, SuiteCounts
+
+_MESSAGE_CHARS = 2000
+
+
+@dataclass(frozen=True)
+class JUnit:
+    """One run's report."""
+
+    counts: SuiteCounts
+    failing: tuple[FailingTest, ...]
+    """In the order of the file, all of them."""
+    collection_errors: int
+    """Files that could not be imported; each counts as an error."""
+
+
+def parse_junit(content: bytes | None) -> JUnit | None:
+    """Read a JUnit file.
+
+    Returns:
+        None when it is missing or broken: the run has no report, whatever its exit code says.
+    """
+    if not content:
+        return None
+    try:
+        suites = JUnitXml.fromstring(content)
+    except (ParseError, JUnitXmlError, ValueError):
+        return None
+    worst: dict[str, tuple[str, FailingTest | None]] = {}
+    collection = 0
+    for suite in suites:
+        for case in suite:
+            key = _node_id(case)
+            kind, failing = _outcome(key, case)
+            # a test whose call passes and whose tear-down fails has two entries
+            if _RANK[kind] >= _RANK[worst.get(key, ("passed", None))[0]]:
+                worst[key] = (kind, failing)
+            collection += failing is not None and failing.message.startswith("collection failure")
+    kinds = [kind for kind, _ in worst.values()]
+    return JUnit(
+        counts=SuiteCounts(
+            total=len(kinds),
+            passed=kinds.count("passed"),
+            failed=kinds.count("failure"),
+            errors=kinds.count("error"),
+            skipped=kinds.count("skipped"),
+        ),
+        failing=tuple(failing for _, failing in worst.values() if failing),
+        collection_errors=collection,
+    )
+
+
+_RANK = {"passed": 0, "skipped": 1, "failure": 2, "error": 3}
+
+
+def _node_id(case: TestCase) -> str:
+    for properties in case.iterchildren(Properties):
+        for item in properties:
+            if item.name == "qe_node_id":
+                return str(item.value)
+    return "::".join(part for part in (case.classname, case.name) if part)
+
+
+def _outcome(node_id: str, case: TestCase) -> tuple[str, FailingTest | None]:
+    for result in case.result:
+        if isinstance(result, Failure | Error):
+            kind = "failure" if isinstance(result, Failure) else "error"
+            return kind, FailingTest(node_id=node_id, kind=kind, message=_message(result))
+    return ("skipped" if any(isinstance(result, Skipped) for result in case.result) else "passed"), None
+
+
+def _message(result: Failure | Error) -> str:
+    head = str(result.message or "").strip()
+    text = str(result.text or "").strip()
+    if len(head) + len(text) + 1 <= _MESSAGE_CHARS:
+        return f"{head}\n{text}".strip()
+    head = head[: _MESSAGE_CHARS // 2]
+    return f"{head}\n…{text[-(_MESSAGE_CHARS - len(head) - 2) :]}"

@@ -1,0 +1,76 @@
+"""`qe worker`, `qe gateway`, `qe migrate`: the single processes, for systems of more than one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from worker.cli.output import AsJson, print_json, stdout
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+WORKER_EXAMPLES = (
+    "[bold]Example[/]\n\n"
+    "TEMPORAL_ADDRESS=temporal:7233 QE_DATABASE_URL=postgresql://qe@db/qe QE_GATEWAY_URL=http://localhost:8234 "
+    "QE_GATEWAY_SECRET=… QE_MODEL=openai/gpt-4.1-mini qe worker"
+)
+GATEWAY_EXAMPLES = (
+    "[bold]Example[/]\n\nQE_DATABASE_URL=postgresql://qe@db/qe QE_GATEWAY_SECRET=… OPENAI_API_KEY=… qe gateway"
+)
+MIGRATE_EXAMPLES = "[bold]Example[/]\n\nQE_DATABASE_URL=postgresql://qe@db/qe qe migrate"
+
+
+def worker() -> None:
+    """Run a worker in the foreground.
+
+    It needs QE_DATABASE_URL, QE_GATEWAY_URL, QE_GATEWAY_SECRET and Temporal's own settings, and never gets
+    a provider's key: what it starts with holds none, even where this shell's environment does.
+    """
+    from worker.services.environment import worker_environment
+    from worker.settings import Settings, resolve_model
+
+    settings = Settings.load()
+    env = worker_environment(settings) | _named(settings)
+    # The gateway holds the keys, so the worker couldn't see which provider has one.
+    env["QE_MODEL"] = resolve_model(settings).model
+    _become("worker.main", env, settings)
+
+
+def gateway() -> None:
+    """Run the gateway in the foreground: it alone holds the providers' keys, and the ledger of calls."""
+    from worker.services.environment import gateway_environment
+    from worker.settings import Settings
+
+    settings = Settings.load()
+    _become("worker.gateway", gateway_environment(settings) | _named(settings), settings)
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database in QE_DATABASE_URL to the schema of this version. Safe to repeat."""
+    from qefleet.errors import SettingsError
+    from qefleet.sql import migrate as migrations
+    from worker.settings import Settings
+
+    url = Settings.load().database_url
+    if not url:
+        raise SettingsError("QE_DATABASE_URL isn't set; the embedded database is migrated by `qe up` itself")
+    applied = asyncio.run(migrations.migrate(url))
+    if as_json:
+        print_json({"applied": applied})
+    else:
+        stdout().print(f"applied {', '.join(applied)}" if applied else "nothing to do: the schema is up to date")
+
+
+def _named(settings: Settings) -> dict[str, str]:
+    """Our own variables as they were given, those with secrets too: both processes need them."""
+    return {k: v for k, v in settings.environment.items() if k.startswith("QE_")}
+
+
+def _become(module: str, env: dict[str, str], settings: Settings) -> None:
+    """Run the module in this process, in a folder without a `.env` that libraries might read."""
+    settings.folders.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chdir(settings.folders.data)
+    os.execve(sys.executable, [sys.executable, "-P", "-m", module], env)  # noqa: S606 - becoming it is the point

