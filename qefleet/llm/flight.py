@@ -7,12 +7,13 @@ asks the same again meanwhile watches the same flight.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import httpx
@@ -31,7 +32,7 @@ from qefleet.llm.ledger import (
 )
 from qefleet.llm.metering import Tokens, output_bound, read_answer
 from qefleet.llm.prices import Price, Prices
-from qefleet.llm.problems import Problem, problem
+from qefleet.llm.replies import Problem, Reply
 from qefleet.llm.upstream import Upstream
 
 POLL_MIN_S = 0.1
@@ -42,16 +43,9 @@ _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-request-id"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What the client is told in the end."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    replayed: bool = False
-    """Served from the ledger: this request bought nothing."""
-    cost_usd: Decimal | None = None
+class _Bought(NamedTuple):
+    answer: Answer
+    metered: Metered
 
 
 class Flight:
@@ -123,24 +117,23 @@ class Flight:
             while isinstance(outcome := await self._claim(attempt), Wait):
                 await self._wait()
         except StoreUnavailable as error:
-            return problem("store_unavailable", str(error), retry_after_s=5)
+            return Problem("store_unavailable", str(error), retry_after_s=5).reply()
         match outcome:
             case Answer():
                 return _replayed(outcome)
             case Claimed():
                 return await self._send(attempt)
             case OverBudget(spent, budget):
-                return problem("budget_exceeded", f"the run has spent {spent:f} of its {budget:f} USD")
+                return Problem(
+                    "budget_exceeded", f"the run has spent {spent:f} of its {budget:f} USD"
+                ).reply()
             case Unpriced():
                 name = f"{self.call.provider}/{self.call.model}"
-                return problem(
-                    "price_unknown", f"a budget needs a price, and {name} has none: add it to the file in QE_PRICES"
-                )
+                message = f"a budget needs a price, and {name} has none: add it to the file in QE_PRICES"
+                return Problem("price_unknown", message).reply()
             case Unknown():
-                return problem(
-                    "outcome_unknown",
-                    "an earlier attempt ended unseen, and QE_ON_UNKNOWN=fail forbids a second one",
-                )
+                message = "an earlier attempt ended unseen, and QE_ON_UNKNOWN=fail forbids a second one"
+                return Problem("outcome_unknown", message).reply()
 
     async def _claim(self, attempt: UUID) -> Answer | Claimed | Wait | Unknown | OverBudget | Unpriced:
         return await self._ledger.claim(
@@ -169,7 +162,9 @@ class Flight:
             async with self._renewing(attempt):
                 outcome = await self._ask()
         except asyncio.CancelledError:
-            await self._ledger.fail(self.key, attempt, outcome="lost", error="the gateway was stopped in mid-call")
+            with suppress(StoreUnavailable):  # then the lease runs out by itself
+                message = "the gateway was stopped in mid-call"
+                await self._ledger.fail(self.key, attempt, outcome="lost", error=message)
             raise
         verdict = outcome.type if isinstance(outcome, Problem) else "answered"
         _log.info(
@@ -177,8 +172,8 @@ class Flight:
             self.key[:12], self.call.provider, self.call.model, verdict, time.monotonic() - begun,
         )  # fmt: skip
         try:
-            if isinstance(outcome, Answer):
-                kept = await self._ledger.answer(self.key, attempt, outcome, self._meter(outcome.body))
+            if isinstance(outcome, _Bought):
+                kept = await self._ledger.answer(self.key, attempt, outcome.answer, outcome.metered)
                 return Reply(kept.status, kept.headers, kept.body, cost_usd=kept.cost_usd)
             await self._ledger.fail(
                 self.key,
@@ -189,12 +184,15 @@ class Flight:
                 response=outcome.upstream_body,
             )
         except StoreUnavailable as error:
-            return problem("store_unavailable", str(error), retry_after_s=5)
+            return Problem("store_unavailable", str(error), retry_after_s=5).reply()
         return outcome.reply()
 
-    async def _ask(self) -> Answer | Problem:
+    async def _ask(self) -> _Bought | Problem:
         request = self._client.build_request(
-            "POST", self._upstream.url, content=self._body(), headers=self._headers | self._upstream.credentials()
+            "POST",
+            self._upstream.url,
+            content=_metered_body(self.call, self._upstream),
+            headers=self._headers | self._upstream.credentials(),
         )
         where = request.url.host
         try:
@@ -204,16 +202,15 @@ class Flight:
             finally:
                 await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
-            return Problem("upstream_unreachable", f"{where} can't be reached ({type(error).__name__})", unpaid=True)
+            return Problem(
+                "upstream_unreachable", f"{where} can't be reached ({type(error).__name__})", unpaid=True
+            )
         except httpx.TimeoutException as error:
             return Problem("upstream_timeout", f"{where} fell silent ({type(error).__name__})")
         except httpx.HTTPError as error:
             return Problem("upstream_broken", f"the connection to {where} broke ({type(error).__name__})")
 
-    def _body(self) -> bytes:
-        return self.call.body
-
-    async def _read(self, response: httpx.Response) -> Answer | Problem:
+    async def _read(self, response: httpx.Response) -> _Bought | Problem:
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         stream = headers.get("content-type", "").startswith("text/event-stream")
         size = 0
@@ -244,14 +241,13 @@ class Flight:
                 upstream_status=response.status_code,
                 upstream_body=body,
             )
-        return Answer(response.status_code, headers, body, self._meter(body).cost_usd)
+        metered = self._meter(reading.tokens, len(body))
+        return _Bought(Answer(response.status_code, headers, body, metered.cost_usd), metered)
 
-    def _meter(self, body: bytes) -> Metered:
-        stream = body.lstrip()[:1] != b"{"
-        tokens = read_answer(self._upstream.dialect, body, stream=stream).tokens
+    def _meter(self, tokens: Tokens | None, size: int) -> Metered:
         if self._price is None:
             return Metered(tokens=tokens, cost_usd=None, priced=False)
-        counted = tokens or Tokens(len(self.call.body), len(body))
+        counted = tokens or Tokens(len(self.call.body), size)
         return Metered(tokens=tokens, cost_usd=self._price.cost(*counted), priced=tokens is not None)
 
     @asynccontextmanager
@@ -270,6 +266,13 @@ class Flight:
             yield
         finally:
             renewing.cancel()
+
+
+def _metered_body(call: Call, upstream: Upstream) -> bytes:
+    """What is sent: the client's bytes; a stream is asked to tell its tokens, which OpenAI's don't by themselves."""
+    if upstream.dialect != "openai" or not call.request.get("stream") or "stream_options" in call.request:
+        return call.body
+    return json.dumps({**call.request, "stream_options": {"include_usage": True}}).encode()
 
 
 def _replayed(answer: Answer) -> Reply:

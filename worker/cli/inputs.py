@@ -36,7 +36,9 @@ def parse_json(text: str, *, name: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UsageError(f"{name}: not JSON ({error}); quote it for the shell, such as '{{\"a\": 1}}'") from error
+        raise UsageError(
+            f"{name}: not JSON ({error}); quote it for the shell, such as '{{\"a\": 1}}'"
+        ) from error
 
 
 def build_input(

@@ -23,7 +23,9 @@ _LATEST = {"recorded_at": "when", "step": "step", "action": "action", "reward": 
 
 
 def learning(
-    agent: Annotated[str | None, typer.Argument(help="Its latest trajectories, instead of a line an agent.")] = None,
+    agent: Annotated[
+        str | None, typer.Argument(help="Its latest trajectories, instead of a line an agent.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
     as_json: AsJson = False,
 ) -> None:

@@ -32,7 +32,11 @@ async def ensure_local_model(settings: Settings, *, console: Console) -> str:
     if found := await local.find_local_model(cache, choice=choice, ollama_host=ollama_host):
         return found.model
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
     ) as bar:
         task = bar.add_task("weights", total=SIZE_BYTES, visible=False)
 

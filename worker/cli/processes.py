@@ -17,9 +17,7 @@ WORKER_EXAMPLES = (
     "TEMPORAL_ADDRESS=temporal:7233 QE_DATABASE_URL=postgresql://qe@db/qe QE_GATEWAY_URL=http://localhost:8234 "
     "QE_GATEWAY_SECRET=… QE_MODEL=openai/gpt-4.1-mini qe worker"
 )
-GATEWAY_EXAMPLES = (
-    "[bold]Example[/]\n\nQE_DATABASE_URL=postgresql://qe@db/qe QE_GATEWAY_SECRET=… OPENAI_API_KEY=… qe gateway"
-)
+GATEWAY_EXAMPLES = "[bold]Example[/]\n\nQE_DATABASE_URL=postgresql://qe@db/qe QE_GATEWAY_SECRET=… OPENAI_API_KEY=… qe gateway"
 MIGRATE_EXAMPLES = "[bold]Example[/]\n\nQE_DATABASE_URL=postgresql://qe@db/qe qe migrate"
 
 
@@ -61,7 +59,9 @@ def migrate(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"applied": applied})
     else:
-        stdout().print(f"applied {', '.join(applied)}" if applied else "nothing to do: the schema is up to date")
+        stdout().print(
+            f"applied {', '.join(applied)}" if applied else "nothing to do: the schema is up to date"
+        )
 
 
 def _named(settings: Settings) -> dict[str, str]:

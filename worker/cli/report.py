@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from qefleet.contracts.runs import RunResult
     from qefleet.contracts.steps import Closed
 
-EXAMPLES = (
-    "[bold]Examples[/]\n\nqe report\n\nqe report qe-boltons-1a2b3c\n\nqe report qe-boltons-1a2b3c --output ./out"
-)
+EXAMPLES = "[bold]Examples[/]\n\nqe report\n\nqe report qe-boltons-1a2b3c\n\nqe report qe-boltons-1a2b3c --output ./out"
 
 _COLUMNS = {
     "workflow_id": "run",
@@ -31,9 +29,12 @@ _COLUMNS = {
 
 
 def report(
-    run: Annotated[str | None, typer.Argument(help="A workflow id or run id; without it runs are listed.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="A workflow id or run id; without it runs are listed.")
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write report and patch into this folder instead of printing the report.")
+        Path | None,
+        typer.Option(help="Write report and patch into this folder instead of printing the report."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs to list.")] = 20,
     as_json: AsJson = False,

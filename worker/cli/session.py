@@ -46,7 +46,9 @@ class Session:
         """The run's page in the Temporal UI."""
         if self.ui is None:
             return None
-        return f"{self.ui}/namespaces/{self.client.namespace}/workflows/{workflow_id}/{run_id or ''}".rstrip("/")
+        return f"{self.ui}/namespaces/{self.client.namespace}/workflows/{workflow_id}/{run_id or ''}".rstrip(
+            "/"
+        )
 
 
 @asynccontextmanager
@@ -64,7 +66,9 @@ async def open_session(
         try:
             client = await Client.connect(**config, plugins=[qe_plugin()])
         except RuntimeError as error:  # the bridge's only class for it
-            raise UsageError(f"no Temporal answers at {address}: start it, or unset TEMPORAL_ADDRESS") from error
+            raise UsageError(
+                f"no Temporal answers at {address}: start it, or unset TEMPORAL_ADDRESS"
+            ) from error
         up = running(settings.folders.data)
         yield Session(
             client=client,

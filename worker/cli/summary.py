@@ -36,7 +36,9 @@ class Figures:
 
     def rejected(self) -> dict[str, int]:
         """How many proposed tests each filter rejected."""
-        found = {n.removeprefix(_REJECTED): int(v) for n, v in self._values.items() if n.startswith(_REJECTED)}
+        found = {
+            n.removeprefix(_REJECTED): int(v) for n, v in self._values.items() if n.startswith(_REJECTED)
+        }
         return {name: count for name, count in found.items() if count}
 
 
@@ -76,14 +78,19 @@ def summary_rows(result: RunResult, *, took_s: float | None) -> Iterator[tuple[s
     if (proposed := figures.get("generation.proposed")) is not None:
         kept = figures.get("generation.kept") or 0
         rejected = ", ".join(f"{count} by {name}" for name, count in figures.rejected().items())
-        yield "tests kept", f"{kept:.0f} of {proposed:.0f} proposed" + (f"; rejected: {rejected}" if rejected else "")
+        yield (
+            "tests kept",
+            f"{kept:.0f} of {proposed:.0f} proposed" + (f"; rejected: {rejected}" if rejected else ""),
+        )
     for kind in ("line", "branch"):
         if row := _coverage(figures, kind):
             yield row
     if total := figures.get("mutants.total"):
         yield "mutants", f"{figures.get('mutants.killed') or 0:.0f} of {total:.0f} killed"
     if (tests := figures.get("tests.total")) is not None:
-        parts = [f"{figures.get(f'tests.{kind}') or 0:.0f} {kind}" for kind in ("passed", "failed", "skipped")]
+        parts = [
+            f"{figures.get(f'tests.{kind}') or 0:.0f} {kind}" for kind in ("passed", "failed", "skipped")
+        ]
         yield "suite", f"{tests:.0f} tests: {', '.join(parts)}"
     usage = result.usage
     replayed = f", {usage.replayed_calls} from the ledger" if usage.replayed_calls else ""

@@ -28,7 +28,8 @@ EXAMPLES = (
 
 def up(
     model: Annotated[
-        str | None, typer.Option(help="provider/name, local or none; QE_MODEL without it.", show_default=False)
+        str | None,
+        typer.Option(help="provider/name, local or none; QE_MODEL without it.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -100,7 +101,12 @@ def announcer(console: Console) -> Announce:
     """Prints what happens to services, a line each."""
     from rich.markup import escape
 
-    marks = {"ready": "[green]✓[/]", "restarted": "[green]✓[/]", "died": "[red]✗[/]", "notice": "[yellow]![/]"}
+    marks = {
+        "ready": "[green]✓[/]",
+        "restarted": "[green]✓[/]",
+        "died": "[red]✗[/]",
+        "notice": "[yellow]![/]",
+    }
 
     def announce(event: Event) -> None:
         if mark := marks.get(event.kind):
@@ -125,7 +131,9 @@ def _tell_ready(console: Console, running: Up, model: ChosenModel, *, as_json: b
     from rich.markup import escape
 
     console.print(f"  {'model':<11} {model.model} ({escape(model.reason)})", soft_wrap=True)
-    console.print(f"[bold green]ready[/]: qe run pipeline . (Ctrl-C here stops everything; logs in {_logs(running)})")
+    console.print(
+        f"[bold green]ready[/]: qe run pipeline . (Ctrl-C here stops everything; logs in {_logs(running)})"
+    )
 
 
 def _logs(running: Up) -> str:

@@ -7,7 +7,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError, WorkflowQueryRejectedError
+from temporalio.client import (
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -35,32 +40,37 @@ class RunFailed(QeError):
         """Whether the caller can mend it: the input or the target was wrong."""
 
 
-async def wait_for(handle: Handle, *, show: Show, away: Callable[[bool], None]) -> RunResult:
+class ServicesMoved(Exception):
+    """The services that the connection led to are gone or elsewhere: connect anew."""
+
+
+async def wait_for(
+    handle: Handle, *, show: Show, away: Callable[[bool], None], moved: Callable[[], bool]
+) -> RunResult:
     """The run's result, however often the server, the workers or the database restart meanwhile.
 
     Args:
         handle: The run.
         show: Given each state of its progress.
         away: Told whether the server is out of reach, whenever that changes.
+        moved: Asked while it is out of reach whether there's no sense in waiting for it.
 
     Raises:
+        ServicesMoved: `moved` said so.
         RunFailed: It failed, was cancelled or terminated.
         UsageError: There is no such run.
     """
     watching = asyncio.create_task(_poll(handle, show))
     try:
-        return await _result(handle, away)
+        return await _result(handle, away, moved)
     except WorkflowFailureError as failure:
         raise _explained(failure) from failure
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        last = await _progress(handle)
-        if last:
-            show(last)
 
 
-async def _result(handle: Handle, away: Callable[[bool], None]) -> RunResult:
+async def _result(handle: Handle, away: Callable[[bool], None], moved: Callable[[], bool]) -> RunResult:
     reachable = True
     while True:
         try:
@@ -71,6 +81,8 @@ async def _result(handle: Handle, away: Callable[[bool], None]) -> RunResult:
             if reachable:
                 reachable = False
                 away(True)
+            if moved():
+                raise ServicesMoved from error
         await asyncio.sleep(_RETRY_S)
         if not reachable and await _progress(handle):
             reachable = True
@@ -87,9 +99,7 @@ async def _poll(handle: Handle, show: Show) -> None:
 async def _progress(handle: Handle) -> Progress | None:
     """How far it is; None while nobody can tell."""
     try:
-        return await handle.query(
-            "progress", result_type=Progress, rpc_timeout=timedelta(seconds=_QUERY_S)
-        )
+        return await handle.query("progress", result_type=Progress, rpc_timeout=timedelta(seconds=_QUERY_S))
     except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
         return None
 

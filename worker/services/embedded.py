@@ -225,9 +225,13 @@ class EmbeddedServices:
             return []
         weights = await find_weights(self.settings)
         if weights is None:
-            self._announce(Event(kind="notice", service="local-model", text="its weights aren't on this machine"))
+            self._announce(
+                Event(kind="notice", service="local-model", text="its weights aren't on this machine")
+            )
             return []
-        return [local_model_service(self.settings, weights=weights, port=port, cwd=self.settings.folders.data)]
+        return [
+            local_model_service(self.settings, weights=weights, port=port, cwd=self.settings.folders.data)
+        ]
 
     @contextmanager
     def _on_request(self, port: int) -> Generator[None]:
