@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from qefleet.workspace.workspace import Workspaces
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
@@ -36,6 +35,7 @@ from qefleet.llm.models import ModelChoice
 from qefleet.memory.artifacts import Artifacts
 from qefleet.sql.database import open_pool
 from qefleet.workspace.sandbox import Sandbox
+from qefleet.workspace.workspace import Workspaces
 from worker.plugin import qe_plugin
 from worker.settings import PROVIDERS, Settings, resolve_model
 from workflows.pipeline import Pipeline
@@ -84,7 +84,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
         models = ModelChoice(
             default=resolve_model(settings).model,
             providers=frozenset({*(provider.name for provider in PROVIDERS), "ollama"}),
-            by_tier=dict(settings.models.tiers),
+            by_tier=settings.models.tiers,
         )
         catalogue = built_in()
         store = RunStore(pool)

@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.runs import AgentResult, Thresholds
 from qefleet.contracts.steps import Finding, Verdict
+from qefleet.llm.models import Tier
 from qefleet.llm.question import Question
 from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.workspace import Workspace
-
-Tier = Literal["simple", "moderate", "complex", "critical"]
 
 
 class NoOptions(Model):

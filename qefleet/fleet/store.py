@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +15,7 @@ from qefleet.contracts.runs import AgentResult, RunInput, Usage
 from qefleet.contracts.steps import Closed, CloseRun, OpenRun, Plan, StepPlan
 from qefleet.contracts.targets import Environment, Snapshot
 from qefleet.errors import TargetError
-from qefleet.llm.ledger import usage_of
+from qefleet.llm.receipts import usage_of
 from qefleet.sql.database import retrying
 from qefleet.sql.queries import parse_queries
 
@@ -149,7 +149,6 @@ class RunStore:
 
         async def write() -> None:
             async with self._pool.acquire() as connection, connection.transaction():
-                connection = cast("asyncpg.Connection", connection)
                 await connection.execute(
                     _QUERIES["record_step"], run_id, result.step, result.agent, result.status, body
                 )

@@ -1,7 +1,7 @@
 """One model call on its way: sent once, watched by any number of clients, finished whoever stays to see it.
 
-A flight is a task of its own: the client that caused it may leave, the answer is kept all the same, and whoever
-asks the same again meanwhile watches the same flight.
+A flight is a task of its own: the client that caused it may leave, the answer is kept all the same, and
+whoever asks the same again meanwhile watches the same flight.
 """
 
 from __future__ import annotations
@@ -123,17 +123,23 @@ class Flight:
                 return _replayed(outcome)
             case Claimed():
                 return await self._send(attempt)
+            case _:
+                return self._refusal(outcome).reply()
+
+    def _refusal(self, outcome: OverBudget | Unpriced | Unknown) -> Problem:
+        match outcome:
             case OverBudget(spent, budget):
                 return Problem(
-                    "budget_exceeded", f"the run has spent {spent:f} of its {budget:f} USD"
-                ).reply()
+                    "budget_exceeded",
+                    f"the run has spent {spent.normalize():f} of its {budget.normalize():f} USD",
+                )
             case Unpriced():
                 name = f"{self.call.provider}/{self.call.model}"
                 message = f"a budget needs a price, and {name} has none: add it to the file in QE_PRICES"
-                return Problem("price_unknown", message).reply()
+                return Problem("price_unknown", message)
             case Unknown():
                 message = "an earlier attempt ended unseen, and QE_ON_UNKNOWN=fail forbids a second one"
-                return Problem("outcome_unknown", message).reply()
+                return Problem("outcome_unknown", message)
 
     async def _claim(self, attempt: UUID) -> Answer | Claimed | Wait | Unknown | OverBudget | Unpriced:
         return await self._ledger.claim(
@@ -237,7 +243,7 @@ class Flight:
         if not reading.complete:
             return Problem(
                 "upstream_unusable",
-                f"{response.request.url.host} answered {response.status_code} with something that is no answer",
+                f"{response.request.url.host} sent a {response.status_code} that holds no answer",
                 upstream_status=response.status_code,
                 upstream_body=body,
             )
@@ -269,7 +275,7 @@ class Flight:
 
 
 def _metered_body(call: Call, upstream: Upstream) -> bytes:
-    """What is sent: the client's bytes; a stream is asked to tell its tokens, which OpenAI's don't by themselves."""
+    """What is sent: the client's bytes; OpenAI's streams are asked for their tokens, or they don't tell."""
     if upstream.dialect != "openai" or not call.request.get("stream") or "stream_options" in call.request:
         return call.body
     return json.dumps({**call.request, "stream_options": {"include_usage": True}}).encode()

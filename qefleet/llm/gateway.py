@@ -1,12 +1,12 @@
 """The gateway: a small OpenAI- and Anthropic-compatible server between lionagi and the providers.
 
 It alone holds the providers' keys. A client posts to `/{provider}/v1/chat/completions` or
-`/anthropic/v1/messages` as it would to the provider, with a signed identity (`tokens.py`) where the key goes. The
-same identity with the same request is one call: bought once, answered from the ledger afterwards, whoever
+`/anthropic/v1/messages` as it would to the provider, with a signed identity (`tokens.py`) where the key goes.
+The same identity with the same request is one call: bought once, answered from the ledger afterwards, whoever
 crashed in between.
 
-A response says how it came about: `x-qe-call` (the ledger's key), `x-qe-replayed` (`true`: nothing was bought) and
-`x-qe-cost-usd` (where it is known). Problems have the shape that `replies.py` tells.
+A response says how it came about: `x-qe-call` (the ledger's key), `x-qe-replayed` (`true`: nothing was
+bought) and `x-qe-cost-usd` (where it is known). Problems have the shape that `replies.py` tells.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 from starlette.applications import Starlette
@@ -29,8 +28,8 @@ from qefleet.llm.flight import Flight
 from qefleet.llm.ledger import Call, Ledger
 from qefleet.llm.metering import parse_object
 from qefleet.llm.prices import Prices
-from qefleet.llm.replies import Problem, Reply
-from qefleet.llm.tokens import TokenRefused, verify
+from qefleet.llm.replies import Problem, RefusedRequest, Reply
+from qefleet.llm.tokens import CallIdentity, TokenRefused, verify
 from qefleet.llm.upstream import OPERATIONS, Upstream
 
 REQUEST_MAX_BYTES = 32 * 2**20
@@ -87,7 +86,7 @@ class Gateway:
                 Route("/healthz", self._health, methods=["GET"]),
                 Route("/{provider}/v1/{operation:path}", self._call, methods=["POST"]),
             ],
-            exception_handlers={HTTPException: _not_found},
+            exception_handlers={HTTPException: _not_found, RefusedRequest: _refused, ClientDisconnect: _gone},
             lifespan=lifespan,
         )
 
@@ -99,10 +98,9 @@ class Gateway:
         return JSONResponse({"status": "ok", "calls_in_flight": len(self._flights)})
 
     async def _call(self, request: Request) -> Response:
-        opened = await self._open(request)
-        if isinstance(opened, Problem):
-            return _response(opened.reply())
-        call, upstream = opened
+        identity = self._identity(request)
+        upstream = self._upstream(request)
+        call = await _read_call(request, identity, upstream)
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         flight = self._board(call, upstream, headers)
         if call.request.get("stream"):
@@ -112,32 +110,27 @@ class Gateway:
                 return StreamingResponse(flight.follow(), headers=live)
         return _response(await flight.reply(), call.key)
 
-    async def _open(self, request: Request) -> tuple[Call, Upstream] | Problem:
-        token = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix(
-            "Bearer "
-        )
+    def _identity(self, request: Request) -> CallIdentity:
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
-            identity = verify(token, self._secret)
+            return verify(request.headers.get("x-api-key") or bearer, self._secret)
         except TokenRefused as error:
-            return Problem("token_refused", f"the gateway refuses this caller: {error}")
+            message = f"the gateway refuses this caller: {error}"
+            raise RefusedRequest(Problem("token_refused", message)) from error
+
+    def _upstream(self, request: Request) -> Upstream:
         provider, operation = request.path_params["provider"], request.path_params["operation"]
         upstream = self._upstreams.get(provider)
         if upstream is None:
             known = ", ".join(sorted(self._upstreams))
-            return Problem("unknown_provider", f"no provider of this name; there are {known}")
-        if operation != OPERATIONS[upstream.dialect]:
-            return Problem("unknown_provider", f"{provider} is asked at /v1/{OPERATIONS[upstream.dialect]}")
+            raise RefusedRequest(Problem("unknown_provider", f"no provider of this name; there are {known}"))
+        wanted = OPERATIONS[upstream.dialect]
+        if operation != wanted:
+            raise RefusedRequest(Problem("unknown_provider", f"this provider is asked at /v1/{wanted}"))
         if upstream.key_variable and not upstream.key:
-            return Problem("missing_key", f"set {upstream.key_variable} where the gateway runs")
-        body = await _body_of(request)
-        if body is None:
-            return Problem("too_large", f"a request may have {REQUEST_MAX_BYTES} bytes")
-        asked = parse_object(body)
-        model: Any = asked and asked.get("model")
-        if asked is None or not isinstance(model, str):
-            return Problem("bad_request", "the body must be a JSON object with a `model`")
-        # The upstream's own name, so that two spellings of one provider are one call.
-        return Call(identity, upstream.name, model, operation, body, asked), upstream
+            message = f"set {upstream.key_variable} where the gateway runs"
+            raise RefusedRequest(Problem("missing_key", message))
+        return upstream
 
     def _board(self, call: Call, upstream: Upstream, headers: dict[str, str]) -> Flight:
         """The flight that gets this call's answer: the one under way, or a new one."""
@@ -182,13 +175,28 @@ def _response(reply: Reply, key: str | None = None) -> Response:
     return Response(reply.body, reply.status, headers)
 
 
-async def _body_of(request: Request) -> bytes | None:
+async def _read_call(request: Request, identity: CallIdentity, upstream: Upstream) -> Call:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > REQUEST_MAX_BYTES:
-            return None
-    return bytes(body)
+            message = f"a request may have {REQUEST_MAX_BYTES} bytes"
+            raise RefusedRequest(Problem("too_large", message))
+    asked = parse_object(bytes(body))
+    model: object = asked and asked.get("model")
+    if asked is None or not isinstance(model, str) or not model.isprintable():
+        raise RefusedRequest(Problem("bad_request", "the body must be a JSON object with a `model`"))
+    # The upstream's own name, so that two spellings of one provider are one call.
+    return Call(identity, upstream.name, model, OPERATIONS[upstream.dialect], bytes(body), asked)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedRequest), "registered for this class"
+    return _response(error.problem.reply())
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it: the client left before it had said all
 
 
 async def _not_found(_: Request, error: Exception) -> Response:

@@ -81,7 +81,7 @@ def _events(body: bytes) -> Iterator[dict[str, Any]]:
         if payload == b"[DONE]":
             yield {"done": True}
             continue
-        # What is no object is a keep-alive or a vendor's extra: the end mark tells whether the stream is whole.
+        # Anything else is a keep-alive or a vendor's extra: the end mark tells whether the stream is whole.
         if (data := parse_object(payload)) is not None:
             yield data
 

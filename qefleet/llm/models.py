@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from qefleet.errors import InvalidInput
 
+Tier = Literal["simple", "moderate", "complex", "critical"]
 NO_MODEL = "none"
 _NAMED = re.compile(r"^(?P<provider>[a-z][a-z0-9_]*)/(?P<name>[\x21-\x7e]+)$")
 
@@ -24,7 +26,7 @@ class ModelChoice:
     default: str
     providers: frozenset[str]
     """Those that the gateway can reach."""
-    by_tier: Mapping[str, str] = field(default_factory=dict[str, str])
+    by_tier: Mapping[Tier, str] = field(default_factory=dict[Tier, str])
 
     def resolve(self, wanted: str | None) -> str:
         """The run's model, checked.
@@ -38,10 +40,12 @@ class ModelChoice:
         found = _NAMED.match(model)
         if not found or found["provider"] not in self.providers:
             known = ", ".join(sorted(self.providers))
-            raise InvalidInput("model", f"must be none, local, or provider/name with one of the providers {known}")
+            raise InvalidInput(
+                "model", f"must be none, local, or provider/name with one of the providers {known}"
+            )
         return model
 
-    def for_tier(self, tier: str, run_model: str) -> str:
+    def for_tier(self, tier: Tier, run_model: str) -> str:
         """The model for an agent of this tier in a run that was opened with `run_model`."""
         if run_model != self.default:
             return run_model

@@ -20,6 +20,10 @@ _FINISH_REASONS = {"max_tokens": "length", "end_turn": "stop", "stop_sequence": 
 _REFUSALS = frozenset({"content_filter", "refusal"})
 _TRANSIENT = frozenset({408, 409, 425})
 _FIRST_REFUSAL, _TOO_MANY, _FIRST_FAILURE = 400, 429, 500
+_GATEWAYS_OWN = frozenset(
+    {"token_refused", "missing_key", "unknown_provider", "price_unknown", "outcome_unknown"}
+)
+"""Problems that the gateway tells in words of its own, which say what to do."""
 _SHOWN = 300
 
 
@@ -139,11 +143,13 @@ def _from_status(error: APIClientError, provider: str) -> QeError | UnusableRepl
         bodiless and words
     ):  # … so it came as 200: the ledger has it as the answer.
         return UnusableReplyError(f"the provider sent an error in its place ({words}).")
+    if kind == "budget_exceeded":
+        return BudgetExceeded(words)
+    if kind in _GATEWAYS_OWN:
+        return ModelRefused(f"the gateway refuses the call to {provider}: {words}")
     if bodiless or status in _TRANSIENT:
         wait = _retry_after_s(error)
         return ModelUnavailable(f"{provider} can't answer now (HTTP {status})", retry_after_s=wait)
-    if kind == "budget_exceeded":
-        return BudgetExceeded(words or "the run has spent its budget_usd: start it again with a larger one")
     advice = {
         401: f"check {provider.upper()}_API_KEY in the gateway's environment",
         402: f"the account at {provider} has no credit left",

@@ -76,11 +76,20 @@ class Problem:
 
     def reply(self) -> Reply:
         """As a response. A provider's refusal goes on as it came, its Retry-After included."""
-        refused = self.type == "upstream_refused" and self.upstream_status is not None
-        if refused and self.upstream_status >= HTTPStatus.BAD_REQUEST:
+        # A redirect is none of the client's business: the gateway's address for the provider is wrong.
+        if self.type == "upstream_refused" and (self.upstream_status or 0) >= HTTPStatus.BAD_REQUEST:
+            assert self.upstream_status is not None, "compared above"
             return Reply(self.upstream_status, self.upstream_headers, self.upstream_body or b"")
         headers = {"content-type": "application/json"}
         if self.retry_after_s is not None:
             headers["retry-after"] = str(self.retry_after_s)
         body = {"type": "error", "error": {"type": self.type, "message": self.message}}
         return Reply(_STATUS[self.type], headers, json.dumps(body).encode())
+
+
+class RefusedRequest(Exception):  # noqa: N818 - what happened
+    """Ends the handling of a request with a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem

@@ -11,6 +11,7 @@ from lionagi.ln.fuzzy import (
     fuzzy_validate_pydantic,  # pyright: ignore[reportUnknownVariableType] - lionagi leaves its parameter bare
 )
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from qefleet.llm.question import T
 
@@ -40,7 +41,7 @@ def parse_reply(text: str, response: type[T], *, cut_off: bool) -> T:
     faults: ValidationError | None = None
     for candidate in _objects(answer):
         try:
-            return response.model_validate(candidate)
+            return _storable(response.model_validate(candidate))
         except ValidationError as error:
             faults = error
     if cut_off:
@@ -50,7 +51,17 @@ def parse_reply(text: str, response: type[T], *, cut_off: bool) -> T:
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         # lionagi's ValidationError is a ValueError; a list or number in place of an object gives the others.
         raise UnusableReplyError(_reason(faults)) from (faults or error)
-    return response.model_validate(mended)
+    return _storable(response.model_validate(mended))
+
+
+def _storable(value: T) -> T:
+    try:
+        value.model_dump_json()
+    except (
+        PydanticSerializationError
+    ) as error:  # half of a surrogate pair, which JSON can spell and UTF-8 can't
+        raise UnusableReplyError("it held a character that is none.") from error
+    return value
 
 
 def _objects(answer: str) -> Iterator[Any]:

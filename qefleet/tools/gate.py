@@ -55,7 +55,9 @@ def _same(value: float) -> float:
 
 
 _RULES = (
-    _Rule("failed_tests_max", "tests.failed", "hard", "at most", ("tests.failed", "tests.errors"), float.__add__),
+    _Rule(
+        "failed_tests_max", "tests.failed", "hard", "at most", ("tests.failed", "tests.errors"), float.__add__
+    ),
     _Rule(
         "coverage_drop_max",
         "coverage.drop",
@@ -64,11 +66,14 @@ _RULES = (
         ("coverage.before.line_percent", "coverage.line_percent"),
         float.__sub__,
     ),
+    _Rule("line_percent_min", "coverage.line_percent", "soft", "at least", ("coverage.line_percent",), _same),
     _Rule(
-        "line_percent_min", "coverage.line_percent", "soft", "at least", ("coverage.line_percent",), _same
-    ),
-    _Rule(
-        "branch_percent_min", "coverage.branch_percent", "soft", "at least", ("coverage.branch_percent",), _same
+        "branch_percent_min",
+        "coverage.branch_percent",
+        "soft",
+        "at least",
+        ("coverage.branch_percent",),
+        _same,
     ),
 )
 
@@ -84,7 +89,11 @@ def _check(rule: _Rule, limit: float, metrics: Mapping[str, Metric]) -> RuleResu
     actual = rule.combine(*values)
     passed = actual <= limit if rule.wants == "at most" else actual >= limit
     return _result(
-        rule, limit, actual, passed=passed, reason=f"{rule.metric} is {actual:g}, {rule.wants} {limit:g} asked"
+        rule,
+        limit,
+        actual,
+        passed=passed,
+        reason=f"{rule.metric} is {actual:g}, {rule.wants} {limit:g} asked",
     )
 
 

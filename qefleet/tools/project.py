@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import fnmatch
+import itertools
 import shlex
 import tomllib
 from collections.abc import Iterator
@@ -23,7 +24,18 @@ _NOT_PACKAGES = frozenset(
     }
 )  # fmt: skip
 _NOT_MODULES = frozenset(
-    {"setup", "conftest", "noxfile", "tasks", "fabfile", "dodo", "toxfile", "versioneer", "hatch_build", "build"}
+    {
+        "setup",
+        "conftest",
+        "noxfile",
+        "tasks",
+        "fabfile",
+        "dodo",
+        "toxfile",
+        "versioneer",
+        "hatch_build",
+        "build",
+    }
 )
 _TEST_FOLDERS = ("tests", "test", "testing")
 
@@ -43,6 +55,8 @@ class Layout:
     file_patterns: tuple[str, ...]
     addopts: tuple[str, ...] | None
     """The project's own options without those that disturb measuring; None where nothing has to change."""
+    configures_hypothesis: bool
+    """Its conftest files or pytest options speak of Hypothesis, so its plug-in has to be there."""
 
     def test_file(self, stem: str) -> str:
         """Path of a new test file that the project's own configuration collects.
@@ -86,7 +100,15 @@ def read_layout(project: Path) -> Layout:
         tests_inside=tuple(_tests_inside(project, sources)),
         file_patterns=tuple(_words(options.get("python_files")) or ("test_*.py", "*_test.py")),
         addopts=_undisturbed(_words(options.get("addopts"))),
+        configures_hypothesis="hypothesis" in str(options) or _conftests_mention(project, "hypothesis"),
     )
+
+
+def _conftests_mention(project: Path, word: str) -> bool:
+    found = itertools.islice(
+        itertools.chain(project.glob("conftest.py"), project.glob("*/**/conftest.py")), 50
+    )
+    return any(word.encode() in path.read_bytes() for path in found if path.is_file())
 
 
 def _sources(project: Path) -> tuple[list[str], list[str]]:
@@ -107,7 +129,9 @@ def _sources(project: Path) -> tuple[list[str], list[str]]:
     modules = [item.stem for item in sorted(project.iterdir()) if _is_module(item)]
     for nested in ("lib", "python"):
         if not packages and not modules and (project / nested).is_dir():
-            found = [f"{nested}/{item.name}" for item in sorted((project / nested).iterdir()) if _is_package(item)]
+            found = [
+                f"{nested}/{item.name}" for item in sorted((project / nested).iterdir()) if _is_package(item)
+            ]
             if found:
                 return found, [nested]
     return packages + modules, ["."]
@@ -132,7 +156,11 @@ def _is_module(item: Path) -> bool:
 
 def _test_folder(project: Path, testpaths: list[str], sources: list[str]) -> str:
     configured = [
-        path for text in testpaths if text.strip("./") for path in sorted(project.glob(text.strip("/"))) if path.is_dir()
+        path
+        for text in testpaths
+        if text.strip("./")
+        for path in sorted(project.glob(text.strip("/")))
+        if path.is_dir()
     ]
     for path in sorted(configured, key=lambda path: path.name not in _TEST_FOLDERS):
         return _deepest_test_folder(project, path)

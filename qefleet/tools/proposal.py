@@ -134,12 +134,19 @@ class _Names:
         self.defined = {
             node.name for node in subject.module.body if isinstance(node, Function | ast.ClassDef)
         }
-        self.offered = set(self.defined)
-        for node in subject.module.body:
-            self.offered |= _bound(node)
+        self.offered = {name for node in subject.module.body for name in _bound(node)}
+        self._own_imports = {
+            item.binds: item
+            for node in subject.module.body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for item in _imports(node)
+            if not item.module.startswith(".")
+        }
 
     def import_of(self, name: str) -> Import | None:
         """How to get a name that a test uses without importing it."""
+        if name in self._own_imports:
+            return self._own_imports[name]
         if name in self.offered:
             return Import(name, self.module, name)
         if name == "pytest" or (name in sys.stdlib_module_names and not name.startswith("_")):
@@ -163,8 +170,10 @@ class _Parts:
     def add(self, node: ast.stmt) -> None:
         match node:
             case ast.Import() | ast.ImportFrom():
-                self._import(node)
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() if node.name in self._names.defined:
+                self.imports |= {item.binds: item for item in _imports(node)}
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() if (
+                node.name in self._names.defined
+            ):
                 self.notes.append(f"a copy of {node.name} was dropped and the real one imported")
             case ast.FunctionDef() | ast.AsyncFunctionDef() if node.name.startswith("test"):
                 self._test(node.name, self._text(node))
@@ -176,20 +185,9 @@ class _Parts:
                 binds = _bound(node)
                 if binds and not isinstance(node, ast.For | ast.While | ast.With):
                     text = self._text(node)
-                    self.helpers.append(Helper(frozenset(binds), free_names(node), text, "autouse=True" in text))
-
-    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                binds = alias.asname or alias.name.split(".", 1)[0]
-                self.imports[binds] = Import(binds, alias.name, None)
-            return
-        module = "." * node.level + (node.module or "")
-        for alias in node.names:
-            if module == "__future__" or alias.name == "*":
-                continue  # names that a star would bring are found by their use
-            binds = alias.asname or alias.name
-            self.imports[binds] = Import(binds, module, alias.name)
+                    self.helpers.append(
+                        Helper(frozenset(binds), free_names(node), text, "autouse=True" in text)
+                    )
 
     def _test(self, name: str, source: str) -> None:
         parsed = ast.parse(source).body[0]
@@ -211,6 +209,15 @@ class _Parts:
 
     def _text(self, node: ast.stmt) -> str:
         return "\n".join(self._source[_first(node) - 1 : node.end_lineno])
+
+
+def _imports(node: ast.Import | ast.ImportFrom) -> list[Import]:
+    """What a statement imports, name by name; names that a star would bring are found by their use."""
+    if isinstance(node, ast.Import):
+        return [Import(a.asname or a.name.split(".", 1)[0], a.name, None) for a in node.names]
+    module = "." * node.level + (node.module or "")
+    names = [] if module == "__future__" else [alias for alias in node.names if alias.name != "*"]
+    return [Import(alias.asname or alias.name, module, alias.name) for alias in names]
 
 
 def _with_needs(test: ProposedTest, parts: _Parts, names: _Names) -> ProposedTest:
@@ -332,7 +339,9 @@ def _as_function(method: Function, source: str) -> str:
     own = method.args.args[0].arg if method.args.args else ""
     dedented = [line[indent:] if not line[:indent].strip() else line for line in lines]
     text = "\n".join(dedented)
-    return re.sub(rf"(def {method.name}\s*\(\s*){re.escape(own)}\s*,?\s*", r"\1", text, count=1) if own else text
+    return (
+        re.sub(rf"(def {method.name}\s*\(\s*){re.escape(own)}\s*,?\s*", r"\1", text, count=1) if own else text
+    )
 
 
 def _first(node: ast.stmt) -> int:

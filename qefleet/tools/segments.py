@@ -55,9 +55,7 @@ def find_segments(
         for definition in tree.definitions:
             found += _segments(tree, definition, file, module, lines, branches)
     found.sort(key=lambda segment: (-segment.score, segment.id))
-    return [
-        segment.model_copy(update={"example_test": examples.find(segment)}) for segment in found[:most]
-    ]
+    return [segment.model_copy(update={"example_test": examples.find(segment)}) for segment in found[:most]]
 
 
 def score(definition: Definition, source: str, missing_lines: int, missing_branches: int) -> float:

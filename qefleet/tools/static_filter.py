@@ -13,7 +13,9 @@ from qefleet.tools.proposal import Import, ProposedTest
 from qefleet.tools.source_tree import Function, SourceTree
 from qefleet.workspace.sandbox import Limits
 
-_SKIPS = frozenset({"skip", "skipif", "xfail", "importorskip", "skipTest", "skipIf", "skipUnless", "SkipTest"})
+_SKIPS = frozenset(
+    {"skip", "skipif", "xfail", "importorskip", "skipTest", "skipIf", "skipUnless", "SkipTest"}
+)
 _SKIPS_OWNERS = frozenset({"expectedFailure"})
 _EXPECTS = frozenset({"raises", "warns", "deprecated_call", "fail"})
 
@@ -116,9 +118,15 @@ def _assertions(node: ast.AST) -> list[ast.AST]:
 def _swallows(node: ast.Try) -> bool:
     """A handler for assertion errors (or all) that goes on as if nothing had happened."""
     for handler in node.handlers:
-        caught = {item.id for item in ast.walk(handler.type) if isinstance(item, ast.Name)} if handler.type else set[str]()
+        caught = (
+            {item.id for item in ast.walk(handler.type) if isinstance(item, ast.Name)}
+            if handler.type
+            else set[str]()
+        )
         broad = handler.type is None or caught & {"Exception", "BaseException", "AssertionError"}
-        if broad and not any(isinstance(i, ast.Raise | ast.Assert | ast.Call) for b in handler.body for i in ast.walk(b)):
+        if broad and not any(
+            isinstance(i, ast.Raise | ast.Assert | ast.Call) for b in handler.body for i in ast.walk(b)
+        ):
             return True
     return False
 
@@ -150,6 +158,8 @@ def _trivial(expression: ast.expr) -> bool:
             calls = any(isinstance(item, ast.Call) for item in ast.walk(expression))
             return not calls and ast.dump(left) == ast.dump(right)
         case ast.BoolOp(op=ast.Or(), values=values):
-            return any(_trivial(value) and isinstance(value, ast.Constant) and bool(value.value) for value in values)
+            return any(
+                _trivial(value) and isinstance(value, ast.Constant) and bool(value.value) for value in values
+            )
         case _:
             return False

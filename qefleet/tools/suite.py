@@ -94,9 +94,17 @@ async def run_suite(
     return _read(outcome, layout, order_seed=order_seed, coverage=coverage, only=only)
 
 
-def pytest_options(layout: Layout) -> list[str]:
-    """Options with which any run of ours calls pytest: our plug-in, the project's configuration, no retries."""
+def pytest_options(layout: Layout, *, test: str | None = None) -> list[str]:
+    """Options with which any run of ours calls pytest: our plug-in, the project's configuration, no retries.
+
+    Args:
+        layout: The project's layout.
+        test: Source of the only test file that will run. Hypothesis's plug-in costs a second of start-up,
+            and is left out where neither this nor the project's configuration speaks of Hypothesis.
+    """
     options = ["-p", "qe_pytest_plugin", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    if test is not None and "hypothesis" not in test and not layout.configures_hypothesis:
+        options += ["-p", "no:hypothesispytest"]
     if layout.addopts is not None:
         options.append(f"--override-ini=addopts={shlex.join(layout.addopts)}")
     return options
@@ -130,7 +138,9 @@ def _read(
     report = parse_coverage(read_json(outcome.outputs.get("coverage.json"))) if coverage else None
     if coverage and not layout.sources:
         report = None
-        notes.append("No package or module of the project was found, so there is nothing to measure coverage on.")
+        notes.append(
+            "No package or module of the project was found, so there is nothing to measure coverage on."
+        )
     elif coverage and report is None:
         notes.append(f"coverage.py left no report (exit codes {answer.get('reports', {})}).")
     artifacts = {

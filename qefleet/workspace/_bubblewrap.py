@@ -41,6 +41,7 @@ _CAPABILITIES = (
     # overlayfs writes on behalf of the sandbox's user with the rights of the one who mounted it
     "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER",
 )  # fmt: skip
+_BUILDER_UID = 61199
 _FIRST_UID, _UIDS = 61200, 4000
 """One uid a run: where we are root it is a real one, so that the limits of one run never meet another's."""
 
@@ -100,13 +101,14 @@ class Bubblewrap:
         collect: Sequence[str],
     ) -> Finished:
         """See `Sandbox.run`."""
+        uid = self._uid(mounts)
         layered = [(f"/.lower{n}", mount.inside) for n, mount in enumerate(m for m in mounts if m.layered)]
         order = {
             "argv": list(argv),
             "cwd": cwd,
             "env": dict(env) | (_proxy_environment() if egress else {}),
             "limits": asdict(limits),
-            "uid": next(self._uids),
+            "uid": uid,
             "user_namespace": os.geteuid() != 0,
             "scratch": [*_WRITABLE],
             "scratch_bytes": limits.scratch_bytes,
@@ -158,6 +160,14 @@ class Bubblewrap:
             stopped=stopped,
             outputs=outputs,
         )
+
+    def _uid(self, mounts: Sequence[Mount]) -> int:
+        """The user of a run. What is written to the host belongs to one user, so that later runs can go on."""
+        kept = [mount.host for mount in mounts if mount.writable]
+        if os.geteuid() == 0:
+            for folder in kept:
+                os.chown(folder, _BUILDER_UID, _BUILDER_UID)
+        return _BUILDER_UID if kept else next(self._uids)
 
     def _command(
         self,

@@ -350,7 +350,7 @@ class _Watch:
                 return "output"
             if now >= next_look:
                 next_look = now + _TICK_S
-                if _memory_in_use() > limits["memory_bytes"]:
+                if _memory_in_use(limits["memory_bytes"]) > limits["memory_bytes"]:
                     return "memory"
 
     def _read(self, reading: int) -> bool:
@@ -404,21 +404,28 @@ def _processes() -> list[str]:
     return [name for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _memory_in_use() -> int:
+def _memory_in_use(limit: int) -> int:
     """Bytes of anonymous and shared memory of every process here but ourselves.
 
-    RLIMIT_DATA holds for one process each; this is the limit for all of them together.
+    RLIMIT_DATA holds for one process each; this is the limit for all of them together. The quick sum counts
+    a page once for each process that shares it, as forks do, so only a sum beyond the limit is looked at
+    closely. A process that forbids the closer look is counted by the quick one.
     """
-    total = 0
-    for pid in _processes():
-        if pid == "1":
-            continue
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{pid}/status", "rb") as file:
-                for line in file:
-                    if line.startswith((b"RssAnon:", b"RssShmem:")):
-                        total += int(line.split()[1]) * 1024
-    return total
+    others = [pid for pid in _processes() if pid != "1"]
+    quick = {pid: _field_sum(f"/proc/{pid}/status", (b"RssAnon:", b"RssShmem:")) or 0 for pid in others}
+    if sum(quick.values()) <= limit:
+        return sum(quick.values())
+    shares = {pid: _field_sum(f"/proc/{pid}/smaps_rollup", (b"Pss_Anon:", b"Pss_Shmem:")) for pid in others}
+    return sum(quick[pid] if share is None else share for pid, share in shares.items())
+
+
+def _field_sum(path: str, names: tuple[bytes, ...]) -> int | None:
+    """Sum of fields given in kB, in bytes; None when the file can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(names))
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _write_files(files: list[tuple[str, bytes]]) -> None:

@@ -12,6 +12,7 @@ import filecmp
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -30,6 +31,7 @@ _AWAY = re.compile(
 def main():
     with open("/qe/plan.json", encoding="utf-8") as file:
         plan = json.load(file)
+    shutil.copytree("/base", "/env", symlinks=True, dirs_exist_ok=True)
     report = Installation(plan).run()
     report["generated"] = pack_generated()
     with open("/out/report.json", "w", encoding="utf-8") as file:

@@ -25,7 +25,11 @@ _INHERITED = (
 
 
 class GitFailed(QeError):
-    """git ended with an error; the message is the end of what it said."""
+    """git ended with an error; the message is the end of what it said, `complaint` all of it."""
+
+    def __init__(self, message: str, complaint: str = "") -> None:
+        super().__init__(message)
+        self.complaint = complaint or message
 
 
 class Git:
@@ -84,5 +88,5 @@ class Git:
                 await asyncio.shield(process.wait())
         if process.returncode != 0:
             lines = complaint.decode(errors="replace").strip().splitlines()
-            raise GitFailed(lines[-1] if lines else f"git ended with {process.returncode}")
+            raise GitFailed(lines[-1] if lines else f"git ended with {process.returncode}", "; ".join(lines[:20]))
         return output

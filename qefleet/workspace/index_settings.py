@@ -41,18 +41,22 @@ class IndexSettings:
             settings["UV_DEFAULT_INDEX"] = url
         if not {"UV_INDEX", "UV_EXTRA_INDEX_URL"} & settings.keys() and (urls := pip.get("extra-index-url")):
             settings["UV_INDEX"] = " ".join(urls.split())
+            settings.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # as pip reads this setting
         if "SSL_CERT_FILE" not in settings and (bundle := pip.get("cert") or environ.get("REQUESTS_CA_BUNDLE")):
             settings["SSL_CERT_FILE"] = bundle
         simple = settings.get("UV_DEFAULT_INDEX") or settings.get("UV_INDEX_URL") or _PYPI
         words = [word for value in settings.values() for word in value.replace(",", " ").split()]
         urls = [urlsplit(word.partition("=")[2] if "=" in word.partition("://")[0] else word) for word in words]
-        paths = {unquote(url.path) for url in urls if url.scheme in {"", "file"} and url.path.startswith("/")}
+        local = [unquote(url.path).rstrip("/") for url in urls if url.scheme in {"", "file"} and url.path.startswith("/")]
+        # The pages of an index in a folder name files beside it.
+        paths = {path.removesuffix("/simple") for path in local}
         proxy = environ.get("HTTPS_PROXY") or environ.get("https_proxy") or environ.get("ALL_PROXY")
         return cls(
             environment=settings,
             simple_url=simple.partition("=")[2] if "=" in simple.partition("://")[0] else simple,
             paths=tuple(Path(path) for path in sorted(paths) if os.path.exists(path)),
-            hosts=frozenset(url.hostname for url in urls if url.hostname),
+            # A company's name server may send these two to a mirror in its own network.
+            hosts=frozenset({"pypi.org", "files.pythonhosted.org", *(u.hostname for u in urls if u.hostname)}),
             upstream_proxy=proxy if proxy and proxy.startswith("http://") else None,
         )
 

@@ -63,7 +63,7 @@ async def apply_patch(folder: Path, patch: bytes) -> None:
         # Not as part of a repository around the folder: git would skip paths that it doesn't know, silently.
         await git.run(*HARDENED, "--git-dir=/dev/null/none", "apply", "--whitespace=nowarn", "-", stdin=patch)
     except GitFailed as error:
-        raise TargetError(f"the patch doesn't fit: {error}") from error
+        raise TargetError(f"the patch doesn't fit: {error.complaint}") from error
 
 
 async def apply_to_user_tree(folder: Path, patch: bytes) -> list[str]:
@@ -82,7 +82,7 @@ async def apply_to_user_tree(folder: Path, patch: bytes) -> list[str]:
         await git.run(*HARDENED, outside, "apply", "--check", "--whitespace=nowarn", "-", stdin=patch)
         await git.run(*HARDENED, outside, "apply", "--whitespace=nowarn", "-", stdin=patch)
     except GitFailed as error:
-        raise TargetError(f"the patch doesn't fit {folder}, nothing was written: {error}") from error
+        raise TargetError(f"the patch doesn't fit {folder}, nothing was written: {error.complaint}") from error
     return [line.split(b"\t", 2)[2].decode(errors="replace") for line in listed.split(b"\0") if line]
 
 

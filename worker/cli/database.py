@@ -1,4 +1,4 @@
-"""The database that a command reads: the user's, that of a running `qe up`, or the embedded one for a moment."""
+"""The database that a command reads: the user's, that of `qe up`, or the embedded one for a moment."""
 
 from __future__ import annotations
 

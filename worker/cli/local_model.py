@@ -31,6 +31,7 @@ async def ensure_local_model(settings: Settings, *, console: Console) -> str:
     ollama_host = settings.environment.get("OLLAMA_HOST")
     if found := await local.find_local_model(cache, choice=choice, ollama_host=ollama_host):
         return found.model
+    folder = weights_path(cache).parent
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -43,7 +44,7 @@ async def ensure_local_model(settings: Settings, *, console: Console) -> str:
         def report(done: int, total: int) -> None:
             if not bar.tasks[task].visible:
                 bar.console.print(
-                    f"downloading {MODEL_NAME}, {SIZE_BYTES / 1e9:.1f} GB, once, into {weights_path(cache).parent}",
+                    f"downloading {MODEL_NAME}, {SIZE_BYTES / 1e9:.1f} GB, once, into {folder}",
                     soft_wrap=True,
                 )
             bar.update(task, completed=done, total=total, visible=True)

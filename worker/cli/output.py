@@ -64,7 +64,7 @@ def print_rows(
 def _cell(value: Any) -> str:
     match value:
         case None:
-            return "–"
+            return "-"
         case float():
             return f"{value:.4f}".rstrip("0").rstrip(".")
         case _:

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 WORKER_EXAMPLES = (
     "[bold]Example[/]\n\n"
-    "TEMPORAL_ADDRESS=temporal:7233 QE_DATABASE_URL=postgresql://qe@db/qe QE_GATEWAY_URL=http://localhost:8234 "
-    "QE_GATEWAY_SECRET=… QE_MODEL=openai/gpt-4.1-mini qe worker"
+    "TEMPORAL_ADDRESS=temporal:7233 QE_DATABASE_URL=postgresql://qe@db/qe "
+    "QE_GATEWAY_URL=http://localhost:8234 QE_GATEWAY_SECRET=… QE_MODEL=openai/gpt-4.1-mini qe worker"
 )
-GATEWAY_EXAMPLES = "[bold]Example[/]\n\nQE_DATABASE_URL=postgresql://qe@db/qe QE_GATEWAY_SECRET=… OPENAI_API_KEY=… qe gateway"
+GATEWAY_EXAMPLES = (
+    "[bold]Example[/]\n\n"
+    "QE_DATABASE_URL=postgresql://qe@db/qe QE_GATEWAY_SECRET=… OPENAI_API_KEY=… qe gateway"
+)
 MIGRATE_EXAMPLES = "[bold]Example[/]\n\nQE_DATABASE_URL=postgresql://qe@db/qe qe migrate"
 
 

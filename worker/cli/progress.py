@@ -17,7 +17,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from qefleet.contracts.progress import Progress, StepProgress
 
-_MARKS = {"waiting": "·", "running": "▶", "completed": "✓", "failed": "✗", "skipped": "–"}
+_MARKS = {"waiting": "·", "running": "▶", "completed": "✓", "failed": "✗", "skipped": "-"}
 _STYLES = {"waiting": "dim", "running": "cyan", "completed": "green", "failed": "bold red", "skipped": "dim"}
 
 
@@ -82,8 +82,8 @@ class _Lines:
 def steps_table(progress: Progress) -> Table:
     """One line an agent."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (("", "left"), ("agent", "left"), ("result", "left")):
-        table.add_column(heading, justify=justify)
+    for heading in ("", "agent", "result"):
+        table.add_column(heading)
     for heading in ("calls", "cost", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for step in progress.steps:
@@ -91,8 +91,8 @@ def steps_table(progress: Progress) -> Table:
             _MARKS[step.status],
             step.agent,
             Text(step.headline or step.status),
-            str(step.calls) if step.calls else "–",
-            cost(step.cost_usd) if step.calls else "–",
+            str(step.calls) if step.calls else "-",
+            cost(step.cost_usd) if step.calls else "-",
             elapsed(_seconds(step)),
             style=_STYLES[step.status],
         )
@@ -113,6 +113,6 @@ def cost(usd: float | None) -> str:
 def elapsed(seconds: float | None) -> str:
     """A duration, such as `2:05`."""
     if seconds is None:
-        return "–"
+        return "-"
     minutes, rest = divmod(max(0, round(seconds)), 60)
     return f"{minutes}:{rest:02d}"

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from qefleet.contracts.runs import RunResult
     from qefleet.contracts.steps import Closed
 
-EXAMPLES = "[bold]Examples[/]\n\nqe report\n\nqe report qe-boltons-1a2b3c\n\nqe report qe-boltons-1a2b3c --output ./out"
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "qe report\n\n"
+    "qe report qe-boltons-1a2b3c\n\n"
+    "qe report qe-boltons-1a2b3c --output ./out"
+)
 
 _COLUMNS = {
     "workflow_id": "run",
@@ -94,7 +99,7 @@ async def write_results(pool: asyncpg.Pool, results: Closed | RunResult, folder:
     from qefleet.memory.artifacts import Artifacts
 
     artifacts = Artifacts(pool)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a moment, and nothing else waits
     written: list[Path] = []
     for artifact in (results.report, results.patch):
         if artifact:

@@ -115,9 +115,8 @@ async def have_local_model_served(session: Session) -> None:
     deadline = time.monotonic() + _LOCAL_MODEL_S
     while not await answers(health):
         if time.monotonic() > deadline:
-            raise LocalModelUnavailable(
-                f"the local model's server doesn't start; see {session.up.secret_file.parent / 'logs/local-model.log'}"
-            )
+            log = session.up.secret_file.parent / "logs" / "local-model.log"
+            raise LocalModelUnavailable(f"the local model's server doesn't start; see {log}")
         await asyncio.sleep(0.5)
 
 

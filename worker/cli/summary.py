@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from worker.cli.progress import cost, elapsed
 
@@ -54,16 +53,13 @@ def print_summary(
         files: Report and patch, where they were written.
         ui: The run's page in the Temporal UI.
     """
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in summary_rows(result, took_s=took_s):
-        table.add_row(name, value)
-    for path in files:
-        table.add_row("report" if path.suffix == ".md" else "patch", escape(str(path)))
+    rows = [*summary_rows(result, took_s=took_s)]
+    rows += [("report" if path.suffix == ".md" else "patch", escape(str(path))) for path in files]
     if ui:
-        table.add_row("Temporal UI", escape(ui))
-    console.print(table)
+        rows.append(("Temporal UI", escape(ui)))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:  # no table: it would break addresses and paths that people click on
+        console.print(f"[bold]{escape(name.ljust(width))}[/]  {value}", soft_wrap=True)
     for note in result.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
 

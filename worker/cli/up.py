@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -140,5 +140,5 @@ def _logs(running: Up) -> str:
     return str(running.secret_file.parent / "logs")
 
 
-def _as_json(running: Up) -> dict[str, object]:
+def _as_json(running: Up) -> dict[str, Any]:
     return running.model_dump(mode="json", exclude={"addresses"}) | {"addresses": running.addresses.shown()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
 
 from temporalio.client import (
     WorkflowFailureError,
@@ -24,11 +23,15 @@ from qefleet.errors import QeError, UsageError
 _POLL_S = 1.0
 _QUERY_S = 5.0
 _RETRY_S = 1.0
-_HOPELESS = {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}  # fmt: skip
+_HOPELESS = {
+    RPCStatusCode.NOT_FOUND,
+    RPCStatusCode.INVALID_ARGUMENT,
+    RPCStatusCode.PERMISSION_DENIED,
+    RPCStatusCode.UNAUTHENTICATED,
+}
 
 Handle = WorkflowHandle[object, RunResult]
 Show = Callable[[Progress], None]
-_T = TypeVar("_T")
 
 
 class RunFailed(QeError):
@@ -62,12 +65,15 @@ async def wait_for(
     """
     watching = asyncio.create_task(_poll(handle, show))
     try:
-        return await _result(handle, away, moved)
+        result = await _result(handle, away, moved)
     except WorkflowFailureError as failure:
         raise _explained(failure) from failure
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+    if last := await _progress(handle):
+        show(last)
+    return result
 
 
 async def _result(handle: Handle, away: Callable[[bool], None], moved: Callable[[], bool]) -> RunResult:

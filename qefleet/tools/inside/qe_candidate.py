@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 _OWN = {"__pycache__", ".pytest_cache", ".hypothesis", ".git", ".mypy_cache", ".ruff_cache"}
 _MOST_FILES = 20_000
@@ -18,7 +18,7 @@ _MOST_FILES = 20_000
 
 def main() -> int:
     """Run the test as `/qe/spec.json` says; the exit code is pytest's, 128 + n for signal n."""
-    spec: Dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    spec: dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
     sys.path[0] = os.getcwd()
     sys.path.append("/qe")
     before = _tree()
@@ -32,7 +32,7 @@ def main() -> int:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _run(spec: Dict[str, Any]) -> int:
+def _run(spec: dict[str, Any]) -> int:
     if not spec["coverage"]:
         return _pytest(spec["pytest"])
     import coverage  # noqa: PLC0415 - only in the one run that measures
@@ -61,7 +61,7 @@ def _run(spec: Dict[str, Any]) -> int:
     return status
 
 
-def _pytest(args: List[str]) -> int:
+def _pytest(args: list[str]) -> int:
     import pytest  # noqa: PLC0415 - after coverage has started
 
     status = int(pytest.main(args))
@@ -70,9 +70,9 @@ def _pytest(args: List[str]) -> int:
     return status
 
 
-def _tree() -> Dict[str, Tuple[int, int]]:
+def _tree() -> dict[str, tuple[int, int]]:
     """Size and time of change of each file below the working directory."""
-    found: Dict[str, Tuple[int, int]] = {}
+    found: dict[str, tuple[int, int]] = {}
     for folder, names, files in os.walk("."):
         names[:] = [name for name in names if name not in _OWN]
         for name in files:

@@ -9,8 +9,20 @@ import importlib
 import json
 import os
 import sys
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any
+
+try:
+    import black  # noqa: F401
+except ImportError:
+    # The ghostwriter formats its text with black, which the target's environment need not have (and
+    # which would pull its own requirements into it): unformatted text serves us as well.
+    _black: Any = types.ModuleType("black")
+    _black.format_str = lambda text, mode: text
+    _black.Mode = object
+    sys.modules["black"] = _black
 
 from hypothesis.extra import ghostwriter
 
@@ -23,19 +35,19 @@ _INVERSES = (
 
 def main() -> None:
     """Write what the ghostwriter writes for `/qe/spec.json`'s module and qualified name."""
-    spec: Dict[str, str] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    spec: dict[str, str] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
     sys.path[0] = os.getcwd()
     module = importlib.import_module(spec["module"])
     target: Any = module
     for part in spec["qualname"].split("."):
         target = getattr(target, part)
-    proposals: List[str] = []
-    problems: List[str] = []
+    proposals: list[str] = []
+    problems: list[str] = []
     for form in _forms(module, spec["qualname"], target):
         try:
             proposals.append(form())
         except Exception as error:  # noqa: BLE001 - the ghostwriter refuses by many kinds of exception
-            problems.append("{}: {}".format(type(error).__name__, error))
+            problems.append(f"{type(error).__name__}: {error}")
     Path("/out/proposal.json").write_text(json.dumps({"proposals": proposals, "problems": problems}), "utf-8")
 
 

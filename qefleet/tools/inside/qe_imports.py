@@ -10,29 +10,28 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import List, Optional, Tuple
 
 
 def main() -> None:
     """Try each `(module, name)`; an answer is null, or why it doesn't resolve."""
-    wanted: List[Tuple[str, Optional[str]]] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    wanted: list[tuple[str, str | None]] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
     sys.path[0] = os.getcwd()
     sys.path += [folder for folder in os.environ.get("QE_TEST_FOLDER", "").split(os.pathsep) if folder]
     answers = [_problem(module, name) for module, name in wanted]
     Path("/out/imports.json").write_text(json.dumps(answers), "utf-8")
 
 
-def _problem(module: str, name: Optional[str]) -> Optional[str]:
+def _problem(module: str, name: str | None) -> str | None:
     try:
         loaded = importlib.import_module(module)
     except Exception as error:  # noqa: BLE001 - any module may raise anything while it is imported
-        return "{}: {}".format(type(error).__name__, error)
+        return f"{type(error).__name__}: {error}"
     if name is None or hasattr(loaded, name):
         return None
     try:
         importlib.import_module(module + "." + name)
     except Exception:  # noqa: BLE001 - as above
-        return "cannot import name {!r} from {!r}".format(name, module)
+        return f"cannot import name {name!r} from {module!r}"
     return None
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import pytest
 
@@ -23,7 +23,7 @@ _LOADED = 64  # added to the control's exit code when the mutated file really wa
 
 def main() -> int:
     """Run control and mutants as `/qe/spec.json` says; results in `/out/mutants.json`."""
-    spec: Dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    spec: dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
     sys.path[0] = os.getcwd()
     sys.path.append("/qe")
     sys.dont_write_bytecode = True
@@ -31,7 +31,7 @@ def main() -> int:
     started = time.monotonic()
     control = _judge(spec, None, spec["control_s"])
     took = time.monotonic() - started
-    answer: Dict[str, Any] = {"control": control, "control_s": took, "results": []}
+    answer: dict[str, Any] = {"control": control, "control_s": took, "results": []}
     if control == "survived":
         limit = max(spec["least_s"], took * 5)
         for mutant in spec["mutants"]:
@@ -44,7 +44,7 @@ def main() -> int:
     return 0
 
 
-def _judge(spec: Dict[str, Any], mutant: Optional[Dict[str, Any]], limit_s: float) -> str:
+def _judge(spec: dict[str, Any], mutant: dict[str, Any] | None, limit_s: float) -> str:
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -60,7 +60,7 @@ def _judge(spec: Dict[str, Any], mutant: Optional[Dict[str, Any]], limit_s: floa
     return {0: "survived", 1: "killed", -1: "killed"}.get(code, "invalid")
 
 
-def _wait(child: int, limit_s: float) -> Optional[int]:
+def _wait(child: int, limit_s: float) -> int | None:
     deadline = time.monotonic() + limit_s
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -73,10 +73,10 @@ def _wait(child: int, limit_s: float) -> Optional[int]:
         time.sleep(0.005)
 
 
-def _run(args: List[str], source: Dict[str, Any], *, control: bool) -> int:
+def _run(args: list[str], source: dict[str, Any], *, control: bool) -> int:
     path = os.path.realpath(source["file"])
     text: str = source["text"]
-    loaded: List[str] = []
+    loaded: list[str] = []
     original = importlib.machinery.SourceFileLoader.get_code
 
     def get_code(self: importlib.machinery.SourceFileLoader, fullname: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Iterator, List
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,7 +28,7 @@ class _Shuffled:
         self._random = random.Random(seed)  # noqa: S311 - an order of tests, not a secret
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: List[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: item.nodeid)
         self._random.shuffle(items)
 

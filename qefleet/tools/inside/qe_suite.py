@@ -12,20 +12,29 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 
 def main() -> int:
     """Run the suite as `/qe/spec.json` says; the exit code is pytest's, 128 + n for signal n."""
-    spec: Dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
-    pytest_args: List[str] = spec["pytest"]
-    source: List[str] = spec["source"]
-    measured: List[str] = []
+    spec: dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    pytest_args: list[str] = spec["pytest"]
+    source: list[str] = spec["source"]
+    measured: list[str] = []
     if spec["coverage"]:
         omit = _omitted(spec["omit"])
         measured = ["--branch", "--source=" + ",".join(source)]
         measured += ["--omit=" + ",".join(omit)] if omit else []
-        argv = ["-m", "coverage", "run", "--data-file=/out/.coverage", *measured, "-m", "pytest", *pytest_args]
+        argv = [
+            "-m",
+            "coverage",
+            "run",
+            "--data-file=/out/.coverage",
+            *measured,
+            "-m",
+            "pytest",
+            *pytest_args,
+        ]
     else:
         argv = ["-m", "pytest", *pytest_args]
     paths = [path for path in (os.environ.get("PYTHONPATH"), "/qe") if path]
@@ -43,7 +52,7 @@ def main() -> int:
     return status if status >= 0 else 128 - status
 
 
-def _omitted(ours: List[str]) -> List[str]:
+def _omitted(ours: list[str]) -> list[str]:
     """What the project's own configuration leaves out, and ours: `--omit` would replace the former."""
     if not ours:
         return []
@@ -53,7 +62,7 @@ def _omitted(ours: List[str]) -> List[str]:
     return [*(configured if isinstance(configured, list) else []), *ours]
 
 
-def _reports(*, contexts: bool) -> Dict[str, int]:
+def _reports(*, contexts: bool) -> dict[str, int]:
     """Write JSON, Cobertura and LCOV; exit code by report."""
     coverage = [sys.executable, "-m", "coverage"]
     data = "--data-file=/out/.coverage"

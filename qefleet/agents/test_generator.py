@@ -1,0 +1,307 @@
+"""test-generator: proposes tests for what is not covered, and keeps those that pass six filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from qefleet.agents.agent import Agent, LoopOptions, StepContext
+from qefleet.agents.evidence import keep_all
+from qefleet.agents.prompt import load_prompt
+from qefleet.contracts.base import Digest, Model
+from qefleet.contracts.generation import Filter, GenerationDetails, GenerationState, Segment
+from qefleet.contracts.generation import Verdict as TestVerdict
+from qefleet.contracts.measured import Measured, Measurement, Metric
+from qefleet.contracts.steps import Finding, Verdict, WorkItem
+from qefleet.llm.question import Question
+from qefleet.tools.candidates import begin_generation, judge_proposal
+from qefleet.tools.coverage import coverage_metrics
+from qefleet.tools.doctests import propose_from_docstring
+from qefleet.tools.ghostwriter import ghostwrite
+from qefleet.tools.keep import kept_files
+from qefleet.tools.project import read_layout
+from qefleet.tools.segments import find_segments
+from qefleet.tools.source_tree import read_source
+from qefleet.tools.suite import run_suite, suite_metrics
+from qefleet.workspace.patches import make_patch
+
+_LISTED_VERDICTS = 200
+
+
+class TestGeneratorOptions(LoopOptions):
+    """How much to generate."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    max_segments: Annotated[int, Field(ge=1, le=200)] = 12
+    """Under-covered pieces of source to work on, the most rewarding first."""
+    max_rounds: Annotated[int, Field(ge=1, le=3)] = 3
+    """Proposals for each of them."""
+    allow_red: bool = False
+    """Generate although the project's own suite fails."""
+
+
+class TestProposal(BaseModel):
+    """What a model, or a tool, proposes."""
+
+    __test__ = False
+
+    tests: str
+    """Source of a test module."""
+
+
+class GenerationProgress(Model):
+    """The loop's state, an artifact between rounds."""
+
+    segments: list[Segment]
+    generation: GenerationState
+    verdicts: list[TestVerdict] = []
+    base: Measurement
+
+
+async def _measure(ctx: StepContext) -> Finding:
+    options: TestGeneratorOptions = ctx.options
+    async with ctx.workspace() as workspace:
+        base = await run_suite(workspace, coverage=True)
+        artifacts = await keep_all(ctx.artifacts, base.artifacts)
+        metrics = suite_metrics(base) | coverage_metrics(
+            base.coverage.totals if base.coverage else None, tool=len(base.tools) - 1, before=True
+        )
+        measurement = Measurement(metrics=metrics, tools=list(base.tools))
+        refusal = _refusal(
+            options, base.green, base.coverage is None, [t.node_id for t in base.details.failing]
+        )
+        if refusal or base.coverage is None:
+            return await _nothing(ctx, measurement, refusal, base.details.notes, artifacts)
+        state = await begin_generation(workspace, base)
+        segments = find_segments(
+            workspace.project, state.open_lines, state.open_branches, most=options.max_segments
+        )
+    if not segments:
+        missing = sum(map(len, state.open_lines.values())) + sum(map(len, state.open_branches.values()))
+        why = (
+            "nothing to gain: everything is covered"
+            if not missing
+            else "nothing to gain: no function is uncovered"
+        )
+        return await _nothing(ctx, measurement, why, state.notes, artifacts)
+    progress = GenerationProgress(segments=segments, generation=state, base=measurement)
+    return Finding(
+        measurement=measurement,
+        headline=f"{len(segments)} segments to try",
+        artifacts=artifacts,
+        work=[WorkItem(id=segment.id, title=f"{segment.module}.{segment.qualname}") for segment in segments],
+        state=await _save(ctx, progress),
+    )
+
+
+def _refusal(options: TestGeneratorOptions, green: bool, unmeasured: bool, failing: Sequence[str]) -> str:
+    if unmeasured:
+        return "nothing generated: coverage could not be measured"
+    if green or options.allow_red:
+        return ""
+    if not failing:
+        return "nothing generated: the project's own suite does not run"
+    named = ", ".join(failing[:5]) + (f" and {len(failing) - 5} more" if len(failing) > 5 else "")  # noqa: PLR2004
+    return f"nothing generated over a red base (options.allow_red): {named}"
+
+
+async def _nothing(
+    ctx: StepContext, measurement: Measurement, why: str, notes: Sequence[str], artifacts: list[Any]
+) -> Finding:
+    del ctx
+    details = GenerationDetails(proposed=0, kept=0, rejected={}, notes=list(notes))
+    metrics = measurement.metrics | _generation_metrics(details, tool=0)
+    return Finding(
+        measurement=measurement.model_copy(
+            update={"metrics": metrics, "details": details.model_dump(mode="json")}
+        ),
+        headline=why,
+        artifacts=artifacts,
+        notes=list(notes),
+    )
+
+
+class _Generation:
+    """Rounds of proposing tests for a segment and judging them."""
+
+    response = TestProposal
+
+    async def question(
+        self, ctx: StepContext, item: str, state: Digest, feedback: str | None
+    ) -> Question[TestProposal]:
+        progress = await _load(ctx, state)
+        segment = _segment(progress, item)
+        prompt = load_prompt("test-generator")
+        open_lines = set(progress.generation.open_lines.get(segment.file, []))
+        missing = [line for line in segment.missing_lines if line in open_lines]
+        context = {"source": _numbered(segment, missing)}
+        if segment.class_header:
+            context["class"] = segment.class_header
+        if segment.example_test:
+            context["an existing test"] = segment.example_test
+        if feedback:
+            context["what happened to your last tests"] = feedback
+        return Question(
+            system=prompt.system,
+            instruction=prompt.fill(
+                import_line=segment.import_line, qualname=segment.qualname, module=segment.module
+            ),
+            context=context,
+            response=TestProposal,
+            max_output_tokens=1200,
+        )
+
+    async def draft(self, ctx: StepContext, item: str, state: Digest) -> TestProposal | None:
+        """Docstring examples and the ghostwriter's forms; they go through the same filters."""
+        segment = _segment(await _load(ctx, state), item)
+        async with ctx.workspace() as workspace:
+            tree = read_source(workspace.project / segment.file)
+            examples = propose_from_docstring(segment, tree) if tree else None
+            forms = await ghostwrite(workspace, segment)
+        texts = [text for text in (examples, *forms) if text]
+        return TestProposal(tests="\n\n".join(texts)) if texts else None
+
+    async def try_proposal(
+        self, ctx: StepContext, item: str, proposal: TestProposal, state: Digest
+    ) -> Verdict:
+        progress = await _load(ctx, state)
+        segment = _segment(progress, item)
+        async with ctx.workspace() as workspace:
+            judged = await judge_proposal(workspace, segment, proposal.tests, progress.generation)
+        kept = [verdict for verdict in judged.verdicts if verdict.kept]
+        rejected = [verdict for verdict in judged.verdicts if not verdict.kept]
+        counts: dict[str, int] = {}
+        for verdict in rejected:
+            if verdict.filter:
+                counts[verdict.filter] = counts.get(verdict.filter, 0) + 1
+        feedback = "\n\n".join(f"{v.test}: {v.reason}\n{v.feedback}".strip() for v in rejected)
+        total = len(judged.state.kept)
+        return Verdict(
+            state=await _save(
+                ctx,
+                progress.model_copy(
+                    update={
+                        "generation": judged.state,
+                        "verdicts": [*progress.verdicts, *judged.verdicts][:_LISTED_VERDICTS],
+                    }
+                ),
+            ),
+            kept=len(kept),
+            rejected=counts,
+            feedback=await _keep_text(ctx, feedback) if feedback else None,
+            done=_is_done(segment, judged.state) or bool(kept and not rejected),
+            headline=f"{total} kept of {judged.state.proposed} proposed; {segment.qualname}: {_tally(len(kept), counts)}",
+        )
+
+    async def conclude(self, ctx: StepContext, state: Digest, notes: Sequence[str]) -> Finding:
+        """Merge what was kept into files and a patch."""
+        progress = await _load(ctx, state)
+        generation = progress.generation
+        patch: Digest | None = None
+        artifacts: list[Any] = []
+        files: dict[str, str] = {}
+        if generation.kept:
+            async with ctx.workspace() as workspace:
+                layout = read_layout(workspace.project)
+                files = kept_files(workspace.project, layout, generation.kept)
+                diff = make_patch(workspace.project, files)
+            kept = await ctx.artifacts.put(diff, name="test-generator.patch", media_type="text/x-diff")
+            patch = kept.digest
+            artifacts.append(kept)
+        details = GenerationDetails(
+            proposed=generation.proposed,
+            kept=len(generation.kept),
+            rejected=generation.rejected,
+            verdicts=progress.verdicts,
+            files=sorted(files),
+            mutants_killed=generation.mutants_killed,
+            mutants_total=generation.mutants_total,
+            notes=[*generation.notes, *notes],
+        )
+        metrics = progress.base.metrics | _generation_metrics(details, tool=0)
+        return Finding(
+            measurement=progress.base.model_copy(
+                update={"metrics": metrics, "details": details.model_dump(mode="json")}
+            ),
+            headline=_summary(details),
+            artifacts=artifacts,
+            patch=patch,
+            notes=details.notes,
+        )
+
+
+def _generation_metrics(details: GenerationDetails, *, tool: int) -> dict[str, Metric]:
+    def count(value: int, unit: str = "tests") -> Measured:
+        return Measured(value=value, unit=unit, tool=tool)
+
+    metrics: dict[str, Metric] = {
+        "generation.proposed": count(details.proposed),
+        "generation.kept": count(details.kept),
+    }
+    for name in Filter:
+        metrics[f"generation.rejected.{name}"] = count(details.rejected.get(name, 0))
+    metrics["mutants.killed"] = count(details.mutants_killed, "mutants")
+    metrics["mutants.total"] = count(details.mutants_total, "mutants")
+    return metrics
+
+
+def _summary(details: GenerationDetails) -> str:
+    text = f"{details.kept} kept of {details.proposed} proposed"
+    if any(details.rejected.values()):
+        why = ", ".join(f"{name} {number}" for name, number in details.rejected.items() if number)
+        text += f" (rejected by: {why})"
+    return text + f"; {details.mutants_killed} of {details.mutants_total} mutants killed"
+
+
+def _tally(kept: int, rejected: dict[str, int]) -> str:
+    parts = [f"{kept} kept"] if kept else []
+    parts += [f"{number} rejected by {name}" for name, number in rejected.items()]
+    return ", ".join(parts) or "no test in the proposal"
+
+
+def _is_done(segment: Segment, state: GenerationState) -> bool:
+    lines = set(state.open_lines.get(segment.file, []))
+    return not lines.intersection(segment.missing_lines)
+
+
+def _numbered(segment: Segment, missing: Sequence[int]) -> str:
+    """The segment's source, with the lines that no test reaches marked."""
+    marked = set(missing)
+    first = segment.end_line - segment.source.rstrip("\n").count("\n")
+    return "\n".join(
+        f"{line}  # not covered" if number in marked and line.strip() else line
+        for number, line in enumerate(segment.source.rstrip("\n").split("\n"), start=first)
+    )
+
+
+def _segment(progress: GenerationProgress, item: str) -> Segment:
+    return next(segment for segment in progress.segments if segment.id == item)
+
+
+async def _load(ctx: StepContext, state: Digest) -> GenerationProgress:
+    return GenerationProgress.model_validate_json(await ctx.artifacts.get(state))
+
+
+async def _save(ctx: StepContext, progress: GenerationProgress) -> Digest:
+    content = progress.model_dump_json().encode()
+    return (await ctx.artifacts.put(content, name="generation.json", media_type="application/json")).digest
+
+
+async def _keep_text(ctx: StepContext, text: str) -> Digest:
+    return (await ctx.artifacts.put(text.encode(), name="feedback.txt", media_type="text/plain")).digest
+
+
+TEST_GENERATOR = Agent(
+    id="test-generator",
+    title="test-generator",
+    purpose="Proposes tests for uncovered code and keeps those that pass, gain coverage and kill mutants.",
+    tier="complex",
+    tools=("pytest", "coverage", "mutmut", "hypothesis"),
+    options=TestGeneratorOptions,
+    measure=_measure,
+    loop=_Generation(),
+    memory_key="patterns/test-generator",
+)

@@ -1,0 +1,153 @@
+"""Filters two and three: fresh sandboxed processes, and the reports that they leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from qefleet.contracts.coverage import CoverageReport, CoverageTotals
+from qefleet.contracts.generation import Filter
+from qefleet.tools.coverage import parse_coverage
+from qefleet.tools.ground import Ground, Outcome, read_json, run_program
+from qefleet.tools.junit import parse_junit
+from qefleet.tools.project import Layout
+from qefleet.tools.suite import pytest_options
+from qefleet.workspace.sandbox import Limits
+
+_EMPTY = CoverageReport(totals=CoverageTotals(), files=[])
+_EXIT_NO_TESTS = 5
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the runs of one test gave."""
+
+    runs: int
+    """Runs that were made."""
+    coverage: CoverageReport = _EMPTY
+    """What the first run reached, of the files in question."""
+    failed_filter: Filter | None = None
+    reason: str = ""
+    feedback: str = ""
+
+
+async def try_test(
+    ground: Ground,
+    layout: Layout,
+    path: str,
+    files: Mapping[str, bytes],
+    open_files: Sequence[str],
+    *,
+    runs: int,
+    wall_s: float,
+) -> Trial:
+    """Run a test file in fresh processes, the first of them under coverage; the first failure ends it.
+
+    Each process has another hash seed, so that a test that depends on the order of a set is found out.
+
+    Args:
+        ground: The project's workspace.
+        layout: The project's layout.
+        path: The test's file.
+        files: That file's content, by path.
+        open_files: Source files in which something is still uncovered.
+        runs: How many processes.
+        wall_s: Time limit of each.
+    """
+    first = await _run(ground, layout, path, files, 0, wall_s=wall_s, measure=open_files)
+    failed = _problem(first, wall_s)
+    if failed is not None:
+        return Trial(1, _EMPTY, *failed)
+    report = parse_coverage(read_json(first.outputs.get("coverage.json")))
+    if report is None:
+        return Trial(1, _EMPTY, Filter.REPORT, "its run left no coverage report")
+    # two at a time: the machine is shared, and each run is short
+    done = 1
+    while done < runs:
+        batch = range(done, min(runs, done + 2))
+        outcomes = await asyncio.gather(
+            *(_run(ground, layout, path, files, seed, wall_s=wall_s, measure=()) for seed in batch)
+        )
+        done += len(outcomes)
+        for outcome in outcomes:
+            failed = _problem(outcome, wall_s)
+            if failed is not None:
+                by, reason, feedback = failed
+                return Trial(done, _EMPTY, by, f"passed at first, then: {reason}", feedback)
+    return Trial(done, report)
+
+
+async def _run(
+    ground: Ground,
+    layout: Layout,
+    path: str,
+    files: Mapping[str, bytes],
+    seed: int,
+    *,
+    wall_s: float,
+    measure: Sequence[str],
+) -> Outcome:
+    options = [
+        *pytest_options(layout, test=files[path].decode()),
+        "-q",
+        "--tb=short",
+        "--no-header",
+        "--junitxml=/out/junit.xml",
+        path,
+    ]
+    spec = {
+        "pytest": options,
+        "coverage": bool(measure),
+        "source": layout.sources,
+        "omit": [f"{folder}/*" for folder in layout.tests_inside],
+        "files": list(measure),
+    }
+    return await run_program(
+        ground,
+        "qe_candidate",
+        spec,
+        files=files,
+        collect=["candidate.json", "junit.xml", "coverage.json"],
+        env={"PYTHONHASHSEED": str(seed)},
+        limits=replace(Limits(), wall_s=wall_s, cpu_s=wall_s * 4),
+    )
+
+
+def _problem(outcome: Outcome, wall_s: float) -> tuple[Filter, str, str] | None:
+    """Why a run isn't a pass: filter, reason, feedback."""
+    finished = outcome.finished
+    if finished.timed_out:
+        reason = f"it did not end within {wall_s:g} seconds"
+        return Filter.RUNS, reason, reason
+    if finished.exit_code is None:
+        reason = f"it was stopped at a limit ({finished.stopped})"
+        return Filter.RUNS, reason, reason
+    junit = parse_junit(outcome.outputs.get("junit.xml"))
+    watched = read_json(outcome.outputs.get("candidate.json"))
+    if finished.exit_code not in {0, _EXIT_NO_TESTS}:
+        failing = junit.failing[0].message if junit and junit.failing else finished.text
+        first = next((line.strip() for line in failing.splitlines() if line.strip()), "no output")
+        return Filter.RUNS, f"it fails: {first[:300]}", _shortened(failing)
+    if not isinstance(watched, dict):
+        reason = "its process ended before it could report"
+        return Filter.REPORT, reason, reason
+    changed = watched.get("changed")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - JSON
+    if changed:
+        reason = f"it changes the project's files: {', '.join(map(str, changed))}"  # pyright: ignore[reportUnknownArgumentType] - JSON
+        return Filter.RUNS, reason, reason + ". Use tmp_path."
+    if junit is None:
+        reason = "it exited with success but without a report: the process was ended from within"
+        return Filter.REPORT, reason, reason
+    if not junit.counts.total:
+        reason = "it exited with success, and no test ran"
+        return Filter.REPORT, reason, reason
+    if junit.counts.skipped or junit.counts.passed != junit.counts.total:
+        reason = f"{junit.counts.skipped} of {junit.counts.total} were skipped or expected to fail"
+        return Filter.REPORT, reason, reason
+    return None
+
+
+def _shortened(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-18:])

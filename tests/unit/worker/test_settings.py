@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qefleet.errors import SettingsError
+from worker.settings import Settings, resolve_model
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest finds it
+    for name in list(os.environ):
+        if name.startswith(("QE_", "TEMPORAL_")) or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", "/dev/null")
+
+
+def test_env_file_is_read_below_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment says goes before what `.env` says."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("QE_MODEL=openai/from-file\nQE_UI_PORT=8300\nGROQ_API_KEY=from-file\n")
+    monkeypatch.setenv("QE_MODEL", "openai/from-environment")
+
+    settings = Settings.load(env_file=env_file)
+
+    assert settings.models.chosen == "openai/from-environment"
+    assert settings.ports.ui == 8300
+    assert [provider.name for provider in settings.keyed_providers()] == ["groq"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("QE_TEMPORAL_PORT", "70000"),
+        ("QE_UI_PORT", "http"),
+        ("QE_MODEL", "gpt"),
+        ("QE_MODEL_COMPLEX", "/x"),
+        ("QE_DATABASE_URL", "mysql://secret-value@h/d"),
+        ("QE_GATEWAY_URL", "secret-value:80"),
+        ("QE_GATEWAY_SECRET", "secret-value"),
+        ("QE_UNSAFE_NO_SANDBOX", "secret-value"),
+    ],
+)
+def test_wrong_value_is_refused_by_its_variables_name(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the variable and doesn't repeat the value."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match=rf"^{name}: ") as caught:
+        Settings.load(env_file=None)
+    assert "secret-value" not in str(caught.value)
+
+
+def test_secrets_are_not_in_the_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that end up in a log tell no secret."""
+    monkeypatch.setenv("QE_GATEWAY_SECRET", "canary-canary-canary")
+    monkeypatch.setenv("OPENAI_API_KEY", "canary")
+    monkeypatch.setenv("QE_DATABASE_URL", "postgresql://u:canary@h/d")
+
+    assert "canary" not in repr(Settings.load(env_file=None))
+
+
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`QE_MODEL= qe up` is `qe up`."""
+    monkeypatch.setenv("QE_MODEL", "")
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+
+    assert resolve_model(Settings.load(env_file=None)).model == "none"
+
+
+def test_model_comes_from_the_first_provider_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is there is enough; the choice is explained by its variable, never its value."""
+    monkeypatch.setenv("OPENAI_API_KEY", "canary")
+
+    chosen = resolve_model(Settings.load(env_file=None))
+
+    assert chosen.model.startswith("openai/")
+    assert "OPENAI_API_KEY" in chosen.reason
+    assert "canary" not in chosen.reason
+
+
+def test_asked_model_goes_over_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--model` goes over QE_MODEL, which goes over keys."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("QE_MODEL", "local")
+    settings = Settings.load(env_file=None)
+
+    assert resolve_model(settings).model == "local"
+    assert resolve_model(settings, asked="none").model == "none"
+
+
+def test_temporal_profile_is_shared_with_the_temporal_cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address and namespace come from the TOML file that the CLI reads; the environment goes over it."""
+    profile = tmp_path / "temporal.toml"
+    profile.write_text('[profile.default]\naddress = "there:7233"\nnamespace = "qe"\n')
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(profile))
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "other")
+
+    assert Settings.load(env_file=None).temporal() == {"target_host": "there:7233", "namespace": "other"}
+
+
+def test_unknown_temporal_profile_is_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt profile is told, not ignored."""
+    monkeypatch.setenv("TEMPORAL_PROFILE", "nope")
+
+    with pytest.raises(SettingsError, match="nope"):
+        Settings.load(env_file=None).temporal()
