@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from qefleet.testing.postgres import ThrowAwayPostgres
+
+# Two busy cores: how long an example takes says nothing about the code.
+settings.register_profile("qefleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("qefleet")
 
 
 @pytest.fixture(scope="session")

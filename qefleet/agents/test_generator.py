@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from qefleet.agents.agent import Agent, LoopOptions, StepContext
 from qefleet.agents.evidence import keep_all
@@ -16,6 +16,7 @@ from qefleet.contracts.generation import Verdict as TestVerdict
 from qefleet.contracts.measured import Measured, Measurement, Metric
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
 from qefleet.llm.question import Question
+from qefleet.llm.source_text import python_source
 from qefleet.tools.candidates import begin_generation, judge_proposal
 from qefleet.tools.coverage import coverage_metrics
 from qefleet.tools.doctests import propose_from_docstring
@@ -48,7 +49,7 @@ class TestProposal(BaseModel):
 
     __test__ = False
 
-    tests: str
+    tests: Annotated[str, AfterValidator(python_source)]
     """Source of a test module."""
 
 

@@ -114,8 +114,7 @@ class Flight:
             if stored := await self._ledger.replay(self.key):
                 return _replayed(stored)
             attempt = uuid4()
-            while isinstance(outcome := await self._claim(attempt), Wait):
-                await self._wait()
+            outcome = await self._claim(attempt)
         except StoreUnavailable as error:
             return Problem("store_unavailable", str(error), retry_after_s=5).reply()
         match outcome:
@@ -141,18 +140,20 @@ class Flight:
                 message = "an earlier attempt ended unseen, and QE_ON_UNKNOWN=fail forbids a second one"
                 return Problem("outcome_unknown", message)
 
-    async def _claim(self, attempt: UUID) -> Answer | Claimed | Wait | Unknown | OverBudget | Unpriced:
-        return await self._ledger.claim(
-            self.call, attempt, bound=self._bound(), has_price=self._price is not None
-        )
-
-    async def _wait(self) -> None:
+    async def _claim(self, attempt: UUID) -> Answer | Claimed | Unknown | OverBudget | Unpriced:
+        """Claim the call; wait while another gateway has it, or the budget allows none beside others."""
         pause = POLL_MIN_S
         while True:
-            await asyncio.sleep(pause)
-            pause = min(POLL_MAX_S, pause * 1.5)
-            if await self._ledger.state(self.key) != "leased":
-                return
+            outcome = await self._ledger.claim(
+                self.call, attempt, bound=self._bound(), has_price=self._price is not None
+            )
+            if not isinstance(outcome, Wait):
+                return outcome
+            state = "leased"
+            while state == "leased":
+                await asyncio.sleep(pause)
+                pause = min(POLL_MAX_S, pause * 1.5)
+                state = await self._ledger.state(self.key)
 
     def _bound(self) -> Decimal | None:
         output = output_bound(dict(self.call.request), self.call.body)

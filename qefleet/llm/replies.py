@@ -87,7 +87,7 @@ class Problem:
         return Reply(_STATUS[self.type], headers, json.dumps(body).encode())
 
 
-class RefusedRequest(Exception):  # noqa: N818 - what happened
+class RefusedRequest(Exception):
     """Ends the handling of a request with a problem."""
 
     def __init__(self, problem: Problem) -> None:

@@ -38,7 +38,7 @@ class CallIdentity(Model):
     """Tells apart calls of one step that are meant to be made again."""
 
 
-class TokenRefused(ValueError):  # noqa: N818 - what happened, like the names in qefleet.errors
+class TokenRefused(ValueError):
     """The token wasn't minted with this secret, or its time is over. The message is safe to show."""
 
 

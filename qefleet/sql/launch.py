@@ -1,11 +1,11 @@
 """Becomes Postgres: gives up root, ties its life to its parent's, and waits for an older server's end.
 
-Run as `python -I -S launch.py UID LOCK PROGRAM ARG…` by `embedded.py`, possibly inside bubblewrap, so it
-knows the standard library only. Everything is imported before the privileges go: afterwards the interpreter's
-own folder may be out of reach. UID -1 keeps the user.
+Run as `python -I -S launch.py UID LOCK SOCKET PROGRAM ARG…` by `embedded.py`, possibly inside bubblewrap, so
+it knows the standard library only. Everything is imported before the privileges go: afterwards the
+interpreter's own folder may be out of reach. UID -1 keeps the user.
 
 The lock is taken on a descriptor that Postgres and all its children inherit: while one of them lives, no
-second server enters the data folder, and once it is free, a `postmaster.pid` found there is surely stale.
+second server enters the data folder, and once it is free, what a server left there is surely stale.
 (Postgres itself judges by process ids, which `kill -9`, containers and reboots hand out again.)
 """
 
@@ -25,7 +25,7 @@ PR_SET_PDEATHSIG = 1
 
 def main(argv: list[str]) -> None:
     """Never returns: the process is the program from here on."""
-    uid, lock_path, program = int(argv[0]), Path(argv[1]), argv[2:]
+    uid, lock_path, socket, program = int(argv[0]), Path(argv[1]), Path(argv[2]), argv[3:]
     libc = ctypes.CDLL(None)
     if uid >= 0:
         os.setgroups([])
@@ -40,7 +40,8 @@ def main(argv: list[str]) -> None:
     lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     _acquire(lock)
     os.set_inheritable(lock, True)
-    (lock_path.parent / "cluster" / "postmaster.pid").unlink(missing_ok=True)
+    for stale in (lock_path.parent / "cluster" / "postmaster.pid", socket.with_name(f"{socket.name}.lock")):
+        stale.unlink(missing_ok=True)
     os.execv(program[0], program)  # noqa: S606 - becoming the program is the point
 
 

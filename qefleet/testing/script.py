@@ -42,7 +42,7 @@ class Rule(Model):
     """Never answer; close without a byte; close in mid-body; send 200 with broken JSON."""
 
 
-class Refusal(Exception):  # noqa: N818 - a reply, not a failure of ours
+class Refusal(Exception):
     """No rule says what to answer."""
 
 

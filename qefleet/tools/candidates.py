@@ -7,7 +7,6 @@ itself, so that three right tests of five are three kept tests.
 
 from __future__ import annotations
 
-import ast
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from qefleet.tools.keep import candidate_path, kept_files
 from qefleet.tools.killing import Kill, kills_one_more
 from qefleet.tools.project import Layout, read_layout
 from qefleet.tools.proposal import ProposedTest, read_proposal
-from qefleet.tools.source_tree import SourceTree, read_source
+from qefleet.tools.source_tree import SourceTree, parse_python, read_source
 from qefleet.tools.static_filter import resolve_imports, static_problem
 from qefleet.tools.suite import SuiteRun, run_suite
 from qefleet.tools.trial import Trial, try_test
@@ -110,45 +109,57 @@ async def judge_proposal(
     if subject is None:
         return _nothing(state, segment, "the file under test can't be parsed")
     read = read_proposal(proposal, segment, subject)
+    if not read.tests and not read.unreadable:
+        return _nothing(state, segment, "it contains no function whose name begins with test")
     bench = _Bench(ground, layout, segment, subject, limits)
+    tests = _uniquely_named(read.tests, state)
     verdicts: dict[str, Verdict] = {
         name: bench.rejected(name, Filter.STATIC, f"not Python: {error}") for name, error in read.unreadable
     }
-    if not read.tests and not verdicts:
-        return _nothing(state, segment, "it contains no function whose name begins with test")
-    tests = _uniquely_named(read.tests, state)
-    sound: list[ProposedTest] = []
-    for number, test in enumerate(tests):
-        problem = static_problem(test, segment)
-        if read.skipped_as_a_whole:
-            problem = "its module is marked to be skipped or to fail"
-        if number >= _MOST_TESTS:
-            problem = f"a proposal may hold {_MOST_TESTS} tests"
-        if problem is None:
-            sound.append(test)
-        else:
-            verdicts[test.name] = bench.rejected(test.name, Filter.STATIC, problem)
-    candidates: list[tuple[KeptTest, Verdict]] = []
+    order = [*verdicts, *(test.name for test in tests)]
+    sound, rejected = await _screen(bench, tests, skipped=read.skipped_as_a_whole)
+    verdicts |= rejected
+    survivors: list[KeptTest] = []
     current = state
-    for test, problem in await resolve_imports(ground, sound, segment, subject, layout) if sound else []:
-        if problem is not None:
-            verdicts[test.name] = bench.rejected(test.name, Filter.STATIC, problem)
-            continue
-        verdict, kept = await bench.judge(test, current)
-        verdicts[test.name] = verdict
-        if kept is not None:
-            candidates.append((kept, verdict))
-            current = _accept(current, kept)
-    kept, broken = await _whole_suite(ground, layout, state, [kept for kept, _ in candidates])
+    for test in sound:
+        verdicts[test.name], survivor = await bench.judge(test, current)
+        if survivor is not None:
+            survivors.append(survivor)
+            current = _accept(current, survivor)
+    kept, broken = await _whole_suite(ground, layout, state, survivors)
     for name, reason in broken.items():
         verdicts[name] = verdicts[name].model_copy(
             update={"kept": False, "filter": Filter.SUITE, "reason": reason, "feedback": reason}
         )
-    order = [name for name, _ in read.unreadable] + [test.name for test in tests]
-    ordered = tuple(verdicts[name] for name in dict.fromkeys(order))
     for test in kept:
         state = _accept(state, test)
+    ordered = tuple(verdicts[name] for name in dict.fromkeys(order))
     return Judgement(_counted(state, ordered), ordered)
+
+
+async def _screen(
+    bench: _Bench, tests: Sequence[ProposedTest], *, skipped: bool
+) -> tuple[list[ProposedTest], dict[str, Verdict]]:
+    """Filter one: tests that are worth a run, and verdicts on the others."""
+    problems: dict[str, str] = {}
+    for number, test in enumerate(tests):
+        problem = static_problem(test, bench.segment)
+        if skipped:
+            problem = "its module is marked to be skipped or to fail"
+        if number >= _MOST_TESTS:
+            problem = f"a proposal may hold {_MOST_TESTS} tests"
+        if problem is not None:
+            problems[test.name] = problem
+    sound: list[ProposedTest] = []
+    readable = [test for test in tests if test.name not in problems]
+    for test, problem in await resolve_imports(
+        bench.ground, readable, bench.segment, bench.subject, bench.layout
+    ):
+        if problem is None:
+            sound.append(test)
+        else:
+            problems[test.name] = problem
+    return sound, {name: bench.rejected(name, Filter.STATIC, why) for name, why in problems.items()}
 
 
 @dataclass(frozen=True)
@@ -219,10 +230,10 @@ class _Bench:
         kill = await kills_one_more(
             self.ground,
             self.layout,
-            path,
-            files,
-            gains,
-            kept_files(self.ground.project, self.layout, state.kept),
+            path=path,
+            files=files,
+            gains=gains,
+            kept=kept_files(self.ground.project, self.layout, state.kept),
             most=self.limits.mutants,
             total_s=self.limits.mutants_s,
             suite_s=state.base_duration_s,
@@ -292,9 +303,8 @@ async def _suite_problem(
     order = "in random order" if state.order_seed is not None else "in its own order"
     if new:
         return f"the whole suite {order} fails with it: {', '.join(new[:3])}"
-    return f"the whole suite {order} ends differently with it: {run.details.outcome.value}, " + (
-        f"{run.details.counts.total} tests where {state.base_total + len(tests)} are expected"
-    )
+    counted = f"{run.details.counts.total} tests where {state.base_total + len(tests)} are expected"
+    return f"the whole suite {order} ends differently with it: {run.details.outcome.value}, {counted}"
 
 
 def _no_worse(run: SuiteRun, expected: frozenset[str], least: int) -> bool:
@@ -352,6 +362,6 @@ def _uniquely_named(tests: Sequence[ProposedTest], state: GenerationState) -> li
                 count=1,
                 flags=re.MULTILINE,
             )
-            test = replace(test, name=name, source=source, node=ast.parse(source).body[0])  # noqa: PLW2901 - a value
+            test = replace(test, name=name, source=source, node=parse_python(source).body[0])  # noqa: PLW2901 - a value
         renamed.append(test)
     return renamed

@@ -77,7 +77,7 @@ def worst_gaps(report: CoverageReport, *, most: int = 20) -> list[CoverageGap]:
 
 
 def file_changes(before: CoverageReport, after: CoverageReport, *, most: int = 50) -> list[FileChange]:
-    """Files whose totals differ, the largest difference first; a file of one side only counts as zero there."""
+    """Files whose totals differ, the largest difference first; a file that is missing counts as zero."""
     old = {file.path: file.totals for file in before.files}
     new = {file.path: file.totals for file in after.files}
     changes = [

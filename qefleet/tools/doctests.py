@@ -12,7 +12,7 @@ import re
 import textwrap
 
 from qefleet.contracts.generation import Segment
-from qefleet.tools.source_tree import SourceTree
+from qefleet.tools.source_tree import SourceTree, parse_python
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):")
 
@@ -68,32 +68,33 @@ def _asserts(line: str) -> bool:
 
 
 def _lines(example: doctest.Example) -> list[str]:
+    """An example as statements; one whose result can't be compared exactly is run only."""
     source, want = example.source.rstrip("\n"), example.want.rstrip("\n")
     if doctest.SKIP in example.options:
         return []
-    if not _is_expression(source):
-        return [source]
-    if not want:
-        return [source]
     if _TRACEBACK.match(want):
         kind = want.splitlines()[-1].split(":", 1)[0].strip()
         known = isinstance(getattr(builtins, kind, None), type)
-        return [f"with pytest.raises({kind}):\n    {source}"] if known else []
-    if "..." in want or "<" in want[:1]:
-        # an ellipsis, or a representation with an address
+        return [f"with pytest.raises({kind}):\n{textwrap.indent(source, '    ')}"] if known else []
+    if not want or not _is_expression(source) or "..." in want or want.startswith("<"):
+        # nothing to compare, or an ellipsis, or a representation with an address
         return [source]
     if source.startswith("print("):
         return [source, f"assert capsys.readouterr().out == {want + chr(10)!r}"]
+    return [_assertion(source, want)]
+
+
+def _assertion(source: str, want: str) -> str:
     expression = source if _binds_tightly(source) else f"({source})"
     if want in {"True", "False", "None"}:
         # a comparison is asserted as it stands
         compared = want == "True" and isinstance(ast.parse(source, mode="eval").body, ast.Compare)
-        return [f"assert {source}" if compared else f"assert {expression} is {want}"]
+        return f"assert {source}" if compared else f"assert {expression} is {want}"
     try:
         ast.literal_eval(want)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return [f"assert repr({source}) == {want!r}"]
-    return [f"assert {expression} == {want}"]
+        return f"assert repr({source}) == {want!r}"
+    return f"assert {expression} == {want}"
 
 
 def _binds_tightly(source: str) -> bool:
@@ -111,7 +112,7 @@ def _is_expression(source: str) -> bool:
 
 def _is_python(test: str) -> bool:
     try:
-        ast.parse(test)
+        parse_python(test)
     except SyntaxError:
         return False
     return True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 from xml.etree.ElementTree import ParseError
 
-from junitparser import Error, Failure, JUnitXml, JUnitXmlError, Properties, Skipped, TestCase
+from junitparser import Error, Failure, JUnitXml, JUnitXmlError, Properties, Property, Skipped, TestCase
 
 from qefleet.contracts.execution import FailingTest, SuiteCounts
 
@@ -39,11 +41,11 @@ def parse_junit(content: bytes | None) -> JUnit | None:
     collection = 0
     for suite in suites:
         for case in suite:
-            key = _node_id(case)
-            kind, failing = _outcome(key, case)
+            node_id = _node_id(case)
+            kind, failing = _outcome(node_id, case)
             # a test whose call passes and whose tear-down fails has two entries
-            if _RANK[kind] >= _RANK[worst.get(key, ("passed", None))[0]]:
-                worst[key] = (kind, failing)
+            if _RANK[kind] >= _RANK[worst.get(node_id, ("passed", None))[0]]:
+                worst[node_id] = (kind, failing)
             collection += failing is not None and failing.message.startswith("collection failure")
     kinds = [kind for kind, _ in worst.values()]
     return JUnit(
@@ -63,11 +65,15 @@ _RANK = {"passed": 0, "skipped": 1, "failure": 2, "error": 3}
 
 
 def _node_id(case: TestCase) -> str:
-    for properties in case.iterchildren(Properties):
+    # junitparser's attributes are untyped; each is a string or None
+    found = cast("Iterable[Iterable[Property]]", case.iterchildren(Properties))  # pyright: ignore[reportUnknownMemberType]
+    for properties in found:
         for item in properties:
-            if item.name == "qe_node_id":
-                return str(item.value)
-    return "::".join(part for part in (case.classname, case.name) if part)
+            name, value = _text(item.name), _text(item.value)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            if name == "qe_node_id":
+                return value
+    parts = (_text(case.classname), _text(case.name))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return "::".join(part for part in parts if part)
 
 
 def _outcome(node_id: str, case: TestCase) -> tuple[str, FailingTest | None]:
@@ -79,9 +85,13 @@ def _outcome(node_id: str, case: TestCase) -> tuple[str, FailingTest | None]:
 
 
 def _message(result: Failure | Error) -> str:
-    head = str(result.message or "").strip()
-    text = str(result.text or "").strip()
+    head = _text(result.message).strip()  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    text = _text(result.text).strip()  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     if len(head) + len(text) + 1 <= _MESSAGE_CHARS:
         return f"{head}\n{text}".strip()
     head = head[: _MESSAGE_CHARS // 2]
     return f"{head}\n…{text[-(_MESSAGE_CHARS - len(head) - 2) :]}"
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

@@ -29,11 +29,11 @@ class Kill:
 async def kills_one_more(
     ground: Ground,
     layout: Layout,
+    *,
     path: str,
     files: Mapping[str, bytes],
     gains: Sequence[Gain],
     kept: Mapping[str, str],
-    *,
     most: int,
     total_s: float,
     suite_s: float,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import libcst
+from libcst.metadata import CodeRange, PositionProvider
 from mutmut.mutation.file_mutation import MutationVisitor, deep_replace
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
@@ -140,7 +141,7 @@ def _make(tree: SourceTree, file: str, lines: frozenset[int], most: int) -> list
 
 
 def _mutate(tree: SourceTree, definition: Definition, file: str, wanted: set[int]) -> list[Mutant]:
-    """Mutants of one function, parsed by itself: a file of 2,000 lines costs seconds, a function milliseconds.
+    """Mutants of one function, parsed by itself: a long file costs seconds, a function milliseconds.
 
     Decorators are left out, since mutmut leaves decorated functions alone (its own way of switching
     mutants can't cope with them; ours replaces the text).
@@ -158,7 +159,7 @@ def _mutate(tree: SourceTree, definition: Definition, file: str, wanted: set[int
         module = wrapper.visit(visitor)
     except (libcst.ParserSyntaxError, RecursionError):
         return []
-    positions = wrapper.resolve(libcst.metadata.PositionProvider)
+    positions: Mapping[libcst.CSTNode, CodeRange] = wrapper.resolve(PositionProvider)
     mutants: list[Mutant] = []
     for mutation in visitor.mutations:
         position = positions.get(mutation.original_node)
@@ -174,7 +175,7 @@ def _mutate(tree: SourceTree, definition: Definition, file: str, wanted: set[int
 
 
 def _heads(tree: SourceTree, definition: Definition) -> list[str]:
-    """Lines that make the function's own indentation valid: its classes, and an `if` where they stand in one."""
+    """Lines that make the function's own indentation valid: its classes, and an `if` around them."""
     lines = [tree.lines[node.lineno - 1] for node in (*definition.classes, definition.node)]
     indents = [line[: len(line) - len(line.lstrip())] for line in lines]
     heads = [f"{indent}class {node.name}:" for indent, node in zip(indents, definition.classes, strict=False)]

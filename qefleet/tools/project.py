@@ -19,8 +19,9 @@ from typing import Any, cast
 _NOT_PACKAGES = frozenset(
     {
         "test", "tests", "testing", "doc", "docs", "example", "examples", "sample", "samples", "benchmark",
-        "benchmarks", "bench", "perf", "script", "scripts", "tool", "tools", "ci", "build", "dist", "venv", "env",
-        "node_modules", "requirements", "notebooks", "misc", "utils_dev", "htmlcov", "site", "asv_bench",
+        "benchmarks", "bench", "perf", "script", "scripts", "tool", "tools", "ci", "build", "dist", "venv",
+        "env",
+        "node_modules", "requirements", "notebooks", "misc", "htmlcov", "site", "asv_bench",
     }
 )  # fmt: skip
 _NOT_MODULES = frozenset(

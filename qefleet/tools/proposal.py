@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from qefleet.contracts.generation import Segment
-from qefleet.tools.source_tree import Function, SourceTree
+from qefleet.tools.source_tree import Function, SourceTree, parse_python
 
 _FENCE = re.compile(r"^\s*(```|~~~)[\w+-]*\s*$")
 _TOP_LEVEL = re.compile(r"^(@|async |def |class |import |from |[A-Za-z_][\w.]*\s*(=|:)|if |try:|with |for )")
@@ -190,7 +190,7 @@ class _Parts:
                     )
 
     def _test(self, name: str, source: str) -> None:
-        parsed = ast.parse(source).body[0]
+        parsed = parse_python(source).body[0]
         self.tests.append(ProposedTest(name, source, parsed, (), ()))
 
     def _class(self, node: ast.ClassDef) -> None:
@@ -259,7 +259,7 @@ def _fixture_names(node: ast.AST) -> set[str]:
 
 
 def _parsed_fixture_names(helper: Helper) -> set[str]:
-    return _fixture_names(ast.parse(helper.source)) if "fixture" in helper.source else set()
+    return _fixture_names(parse_python(helper.source)) if "fixture" in helper.source else set()
 
 
 def _without_fences(text: str) -> str:
@@ -278,16 +278,16 @@ def _statements(text: str) -> tuple[list[ast.stmt], list[tuple[str, str]], list[
     """All statements that can be read; pieces of the top level that can't are told apart from the rest."""
     lines = text.split("\n")
     try:
-        return ast.parse(text).body, [], lines
-    except (SyntaxError, ValueError, RecursionError):
+        return parse_python(text).body, [], lines
+    except SyntaxError:
         pass
     statements: list[ast.stmt] = []
     unreadable: list[tuple[str, str]] = []
     for start, end in _blocks(lines):
         try:
             # blank lines in front keep the line numbers
-            statements += ast.parse("\n" * start + "\n".join(lines[start:end])).body
-        except (SyntaxError, ValueError, RecursionError) as error:
+            statements += parse_python("\n" * start + "\n".join(lines[start:end])).body
+        except SyntaxError as error:
             named = re.search(r"def (test\w*)", "\n".join(lines[start:end]))
             if named:
                 unreadable.append((named[1], str(error)))
@@ -298,7 +298,8 @@ def _blocks(lines: list[str]) -> Iterator[tuple[int, int]]:
     starts = [number for number, line in enumerate(lines) if _TOP_LEVEL.match(line)]
     decorated = {number for number in starts if number - 1 in starts and lines[number - 1].startswith("@")}
     starts = [number for number in starts if number not in decorated]
-    yield from zip(starts, [*starts[1:], len(lines)], strict=True)
+    if starts:
+        yield from zip(starts, [*starts[1:], len(lines)], strict=True)
 
 
 def _bound(node: ast.AST) -> set[str]:

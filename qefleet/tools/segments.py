@@ -16,13 +16,15 @@ _EXAMPLE_LINES = 14
 _MOST_FILE_BYTES = 1 << 20
 _WORLD = frozenset(
     {
-        "open", "input", "socket", "subprocess", "shutil", "sleep", "urlopen", "requests", "httpx", "tkinter",
-        "threading", "Thread", "multiprocessing", "signal", "argparse", "ArgumentParser", "getpass", "stdin", "stdout",
-        "stderr", "environ", "getenv", "system", "popen", "Popen", "fork", "exec", "execv", "unlink", "remove",
-        "rename", "makedirs", "mkdir", "rmtree", "chmod", "listdir", "walk", "gethostname", "ctypes", "winreg",
-        "msvcrt", "_getframe", "pdb", "set_trace", "exc_info", "gc", "frame", "tracemalloc", "sys_exit", "exit",
+        "ArgumentParser", "Popen", "Thread", "_getframe", "argparse", "chmod", "ctypes", "environ",
+        "exc_info", "exec", "execv", "exit", "fork", "gc", "getenv", "gethostname", "getpass",
+        "httpx", "input", "listdir", "makedirs", "mkdir", "msvcrt", "multiprocessing", "open",
+        "pdb", "popen", "remove", "rename", "requests", "rmtree", "set_trace", "shutil", "signal",
+        "sleep", "socket", "stderr", "stdin", "stdout", "subprocess", "system", "threading",
+        "tkinter", "tracemalloc", "unlink", "urlopen", "walk", "winreg",
     }
 )  # fmt: skip
+"""Names of what a small model gets wrong in tests: files, network, processes, clocks, the interpreter."""
 
 
 def find_segments(
@@ -53,7 +55,9 @@ def find_segments(
             continue
         lines, branches = set(open_lines.get(file, ())), list(open_branches.get(file, ()))
         for definition in tree.definitions:
-            found += _segments(tree, definition, file, module, lines, branches)
+            found += _segments(
+                tree, definition, file=file, module=module, open_lines=lines, open_branches=branches
+            )
     found.sort(key=lambda segment: (-segment.score, segment.id))
     return [segment.model_copy(update={"example_test": examples.find(segment)}) for segment in found[:most]]
 
@@ -106,6 +110,7 @@ def _names(node: ast.AST) -> set[str]:
 def _segments(
     tree: SourceTree,
     definition: Definition,
+    *,
     file: str,
     module: str,
     open_lines: set[int],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +59,9 @@ class SourceTree:
         found = set(starts)
         for node in ast.walk(self.module):
             if isinstance(node, ast.stmt) and node.lineno in starts:
-                body = getattr(node, "body", None)
-                last = body[0].lineno - 1 if isinstance(body, list) and body else node.end_lineno
-                found.update(range(node.lineno, (last or node.lineno) + 1))
+                body: list[ast.stmt] = getattr(node, "body", [])
+                last = body[0].lineno - 1 if body else node.end_lineno or node.lineno
+                found.update(range(node.lineno, last + 1))
         return found
 
 
@@ -72,11 +73,25 @@ def read_source(path: Path) -> SourceTree | None:
         return None
 
 
+def parse_python(text: str) -> ast.Module:
+    """Parse somebody else's code, whose questionable escapes are no warnings of ours.
+
+    Raises:
+        SyntaxError: It isn't Python, or too deeply nested to be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or "it is too deeply nested") from error
+
+
 def parse_source(text: str) -> SourceTree | None:
     """Parse source text; None when it isn't Python."""
     try:
-        module = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+        module = parse_python(text)
+    except SyntaxError:
         return None
     found: list[Definition] = []
     _collect(module.body, (), found)

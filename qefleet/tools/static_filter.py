@@ -10,7 +10,7 @@ from qefleet.contracts.generation import Segment
 from qefleet.tools.ground import Ground, read_json, run_program
 from qefleet.tools.project import Layout
 from qefleet.tools.proposal import Import, ProposedTest
-from qefleet.tools.source_tree import Function, SourceTree
+from qefleet.tools.source_tree import Function, SourceTree, parse_python
 from qefleet.workspace.sandbox import Limits
 
 _SKIPS = frozenset(
@@ -27,7 +27,7 @@ def static_problem(test: ProposedTest, segment: Segment) -> str | None:
         test: The test with its helpers.
         segment: What it is to test.
     """
-    helpers = [ast.parse(helper.source) for helper in test.helpers]
+    helpers = [parse_python(helper.source) for helper in test.helpers]
     nodes = [item for tree in [test.node, *helpers] for item in ast.walk(tree)]
     if found := next((name for item in nodes if (name := _skips(item))), None):
         return f"it uses {found}: a test that may be skipped or expected to fail proves nothing"
@@ -62,6 +62,8 @@ async def resolve_imports(
     Returns:
         Each test, perhaps with a mended import, and why it can't be imported, if so.
     """
+    if not tests:
+        return []
     wanted = sorted({(item.module, item.name or "") for test in tests for item in test.imports})
     absolute = [pair for pair in wanted if not pair[0].startswith(".")]
     outcome = await run_program(

@@ -24,7 +24,6 @@ _OUTPUTS = {
     "coverage.xml": "application/xml",
     "coverage.lcov": "text/plain",
 }
-_EXIT_TESTS_FAILED, _EXIT_INTERRUPTED, _EXIT_NO_TESTS = 1, 2, 5
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ async def run_suite(
 
 
 def pytest_options(layout: Layout, *, test: str | None = None) -> list[str]:
-    """Options with which any run of ours calls pytest: our plug-in, the project's configuration, no retries.
+    """Options for any run of pytest: our plug-in, the project's configuration, no retries.
 
     Args:
         layout: The project's layout.
@@ -197,16 +196,15 @@ def _ended(exit_code: int | None, junit: JUnit | None, *, timed_out: bool) -> Su
         return SuiteOutcome.TIMED_OUT
     if junit is None or exit_code is None:
         return SuiteOutcome.UNREPORTED
-    counts = junit.counts
-    if exit_code == _EXIT_INTERRUPTED and junit.collection_errors:
-        return SuiteOutcome.COLLECTION_FAILED
-    if exit_code == _EXIT_TESTS_FAILED and counts.failed + counts.errors:
-        return SuiteOutcome.FAILED
-    if exit_code == _EXIT_NO_TESTS and not counts.total:
-        return SuiteOutcome.NO_TESTS
-    if exit_code == 0 and not counts.failed + counts.errors and counts.total:
-        return SuiteOutcome.PASSED
-    return SuiteOutcome.UNREPORTED
+    total, broken = junit.counts.total, junit.counts.failed + junit.counts.errors
+    agreeing = {
+        0: (SuiteOutcome.PASSED, total > 0 and broken == 0),
+        1: (SuiteOutcome.FAILED, broken > 0),
+        2: (SuiteOutcome.COLLECTION_FAILED, junit.collection_errors > 0),
+        5: (SuiteOutcome.NO_TESTS, total == 0),
+    }
+    outcome, agrees = agreeing.get(exit_code, (SuiteOutcome.UNREPORTED, True))
+    return outcome if agrees else SuiteOutcome.UNREPORTED
 
 
 def _notes(ended: SuiteOutcome, text: str) -> list[str]:

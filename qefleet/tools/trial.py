@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from qefleet.contracts.coverage import CoverageReport, CoverageTotals
 from qefleet.contracts.generation import Filter
 from qefleet.tools.coverage import parse_coverage
 from qefleet.tools.ground import Ground, Outcome, read_json, run_program
-from qefleet.tools.junit import parse_junit
+from qefleet.tools.junit import JUnit, parse_junit
 from qefleet.tools.project import Layout
 from qefleet.tools.suite import pytest_options
 from qefleet.workspace.sandbox import Limits
@@ -117,34 +118,39 @@ async def _run(
 def _problem(outcome: Outcome, wall_s: float) -> tuple[Filter, str, str] | None:
     """Why a run isn't a pass: filter, reason, feedback."""
     finished = outcome.finished
-    if finished.timed_out:
-        reason = f"it did not end within {wall_s:g} seconds"
-        return Filter.RUNS, reason, reason
-    if finished.exit_code is None:
-        reason = f"it was stopped at a limit ({finished.stopped})"
-        return Filter.RUNS, reason, reason
     junit = parse_junit(outcome.outputs.get("junit.xml"))
-    watched = read_json(outcome.outputs.get("candidate.json"))
+    if finished.exit_code is None:
+        limit = (
+            f"within {wall_s:g} seconds" if finished.timed_out else f"below the limit on {finished.stopped}"
+        )
+        reason = f"it did not end {limit}"
+        return Filter.RUNS, reason, reason
     if finished.exit_code not in {0, _EXIT_NO_TESTS}:
         failing = junit.failing[0].message if junit and junit.failing else finished.text
         first = next((line.strip() for line in failing.splitlines() if line.strip()), "no output")
         return Filter.RUNS, f"it fails: {first[:300]}", _shortened(failing)
-    if not isinstance(watched, dict):
-        reason = "its process ended before it could report"
-        return Filter.REPORT, reason, reason
-    changed = watched.get("changed")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - JSON
+    changed = _changed_files(outcome)
     if changed:
-        reason = f"it changes the project's files: {', '.join(map(str, changed))}"  # pyright: ignore[reportUnknownArgumentType] - JSON
+        reason = f"it changes the project's files: {', '.join(changed)}"
         return Filter.RUNS, reason, reason + ". Use tmp_path."
-    if junit is None:
-        reason = "it exited with success but without a report: the process was ended from within"
-        return Filter.REPORT, reason, reason
+    reason = _unreported(junit, watched=changed is not None)
+    return (Filter.REPORT, reason, reason) if reason else None
+
+
+def _changed_files(outcome: Outcome) -> list[str] | None:
+    """What the test changed below the project; None when the watching process came to no end."""
+    watched: Any = read_json(outcome.outputs.get("candidate.json"))
+    return [str(path) for path in watched["changed"]] if watched else None
+
+
+def _unreported(junit: JUnit | None, *, watched: bool) -> str | None:
+    """Why an exit code of success proves nothing."""
+    if junit is None or not watched:
+        return "it exited with success but without a report: the process was ended from within"
     if not junit.counts.total:
-        reason = "it exited with success, and no test ran"
-        return Filter.REPORT, reason, reason
-    if junit.counts.skipped or junit.counts.passed != junit.counts.total:
-        reason = f"{junit.counts.skipped} of {junit.counts.total} were skipped or expected to fail"
-        return Filter.REPORT, reason, reason
+        return "it exited with success, and no test ran"
+    if junit.counts.passed != junit.counts.total:
+        return f"{junit.counts.skipped} of {junit.counts.total} were skipped or expected to fail"
     return None
 
 

@@ -20,12 +20,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qefleet.errors import SandboxUnavailable
-from qefleet.workspace import _inside
+from qefleet.workspace.inside import launch
 from qefleet.workspace.sandbox import MIB, Finished, Limits, Mount
 
 _OLDEST = (0, 8)
 _WRITABLE = ("/tmp", "/out", "/qe", "/dev/shm")  # noqa: S108  paths inside the sandbox
-_INIT = "/.init.py"
+_INIT = "/.init"
 _EGRESS = "/.egress.sock"
 _EGRESS_PORT = 3128
 _GRACE_S = 10.0
@@ -107,7 +107,7 @@ class Bubblewrap:
             "argv": list(argv),
             "cwd": cwd,
             "env": dict(env) | (_proxy_environment() if egress else {}),
-            "limits": asdict(limits),
+            "limits": asdict(limits) | {"processes": _process_limit(limits.processes)},
             "uid": uid,
             "user_namespace": os.geteuid() != 0,
             "scratch": [*_WRITABLE],
@@ -136,6 +136,7 @@ class Bubblewrap:
             raise
         finally:
             theirs.close()
+        header: dict[str, Any]
         try:
             async with asyncio.timeout(limits.wall_s + _GRACE_S):
                 header, printed, outputs = await _converse(ours, order, files.values(), limits)
@@ -162,7 +163,7 @@ class Bubblewrap:
         )
 
     def _uid(self, mounts: Sequence[Mount]) -> int:
-        """The user of a run. What is written to the host belongs to one user, so that later runs can go on."""
+        """The user of a run. What is written to the host belongs to one user: later runs go on with it."""
         kept = [mount.host for mount in mounts if mount.writable]
         if os.geteuid() == 0:
             for folder in kept:
@@ -177,7 +178,13 @@ class Bubblewrap:
         channel: int,
     ) -> list[str]:
         command = [str(self._program), "--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "qe"]
-        command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+        command += [
+            "--unshare-pid",
+            "--unshare-net",
+            "--unshare-ipc",
+            "--unshare-uts",
+            "--unshare-cgroup-try",
+        ]
         if os.geteuid() != 0:
             command += ["--unshare-user", "--uid", "0", "--gid", "0"]
         command += [word for name in _CAPABILITIES for word in ("--cap-add", name)]
@@ -191,7 +198,9 @@ class Bubblewrap:
             layout.folder(path)
         for prefix in {sys.base_prefix, sys.base_exec_prefix}:
             layout.bind(prefix, prefix)
-        layout.bind(_inside.__file__, _INIT)
+        inside = Path(launch.__file__).parent
+        layout.bind(str(inside), f"{_INIT}/inside")
+        layout.bind(str(inside / "start.py"), f"{_INIT}/__main__.py")
         if egress is not None:
             layout.bind(str(egress), _EGRESS)
         lowers = {inside: lower for lower, inside in layered}
@@ -222,7 +231,7 @@ class _Layout:
                 self.words += ["--perms", "0755", "--dir", str(place)]
 
     def bind(self, host: str, inside: str, *, writable: bool = False, optional: bool = False) -> None:
-        if optional and not os.path.exists(host):
+        if optional and not Path(host).exists():
             return
         if any(PurePosixPath(inside).is_relative_to(bound) for bound in self._bound) and host == inside:
             return  # it is there already, with what it lies in
@@ -231,8 +240,8 @@ class _Layout:
         self._bound.append(inside)
 
     def system(self, path: str) -> None:
-        if os.path.islink(path):
-            self.words += ["--symlink", os.readlink(path), path]
+        if Path(path).is_symlink():
+            self.words += ["--symlink", str(Path(path).readlink()), path]
             self._made.add(path)
         else:
             self.bind(path, path, optional=True)
@@ -306,7 +315,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _proxy_environment() -> dict[str, str]:
     url = f"http://127.0.0.1:{_EGRESS_PORT}"
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-    return {name: url for name in (*names, *(name.lower() for name in names))}
+    return dict.fromkeys([*names, *(name.lower() for name in names)], url)
 
 
 def _version(program: str) -> tuple[int, ...]:
@@ -315,7 +324,13 @@ def _version(program: str) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else (0,)
 
 
+def _process_limit(wanted: int) -> int:
+    """Before Linux 5.14 a user namespace doesn't count for itself: all the user's processes count."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    is_new = release is not None and (int(release[1]), int(release[2])) >= (5, 14)
+    return wanted if is_new or os.geteuid() == 0 else wanted + 10_000
+
+
 def _rotated(numbers: range, by: int) -> list[int]:
     cut = by % len(numbers)
     return [*numbers[cut:], *numbers[:cut]]
-

@@ -179,7 +179,7 @@ class _Places:
                 descriptor = os.open(self.host(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:
                 continue
-            with open(descriptor, "rb") as file:
+            with os.fdopen(descriptor, "rb") as file:
                 found = os.fstat(descriptor)
                 if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size <= cap:
                     collected[name] = file.read(cap)

@@ -131,7 +131,7 @@ def unpack(archive: bytes, folder: Path) -> Tree:
             elif info.isreg() and (source := tar.extractfile(info)) is not None:
                 # Never through a link that an earlier entry made.
                 descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-                with source, open(descriptor, "wb") as file:
+                with source, os.fdopen(descriptor, "wb") as file:
                     shutil.copyfileobj(source, file)
                     os.fchmod(descriptor, 0o777 if info.mode & 0o100 else 0o666)
             else:

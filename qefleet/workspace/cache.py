@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -49,6 +50,19 @@ class FolderCache:
             finally:
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True))
         return place
+
+    def prune(self, kind: str, *, older_than_s: float) -> None:
+        """Remove folders of a kind that were not touched for so long."""
+        limit = time.time() - older_than_s
+        for place in (self._root / kind).glob("*"):
+            try:
+                if place.stat().st_mtime >= limit:
+                    continue
+                doomed = self._root / ".unfinished" / f"old-{uuid.uuid4().hex}"
+                place.rename(doomed)
+            except FileNotFoundError:
+                continue  # another worker does the same
+            shutil.rmtree(doomed, ignore_errors=True)
 
     @asynccontextmanager
     async def lock(self, name: str) -> AsyncGenerator[None]:

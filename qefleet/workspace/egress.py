@@ -67,7 +67,13 @@ class _Proxy:
             task.add_done_callback(self._serving.discard)
         try:
             await self._forward(reader, writer)
-        except (_Denied, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError) as error:
+        except (
+            _Denied,
+            OSError,
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            TimeoutError,
+        ) as error:
             status = b"403 Forbidden" if isinstance(error, _Denied) else b"502 Bad Gateway"
             with contextlib.suppress(OSError):
                 writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

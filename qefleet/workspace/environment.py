@@ -13,13 +13,14 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 from qefleet.errors import TargetError, TransientError
-from qefleet.workspace import _install
 from qefleet.workspace.egress import open_egress
 from qefleet.workspace.index_settings import IndexSettings
+from qefleet.workspace.inside import install
 from qefleet.workspace.interpreters import Interpreter
 from qefleet.workspace.requirements import TOOLS, Plan
 from qefleet.workspace.sandbox import GIB, MIB, Finished, Limits, Mount, Sandbox
@@ -37,6 +38,7 @@ DISK_MAX = 8 * GIB
 """For what one installation writes to the disk."""
 _LOOK_S = 2.0
 _UV = "/opt/uv"
+_LINES_AROUND = " \u2502\u2570\u2500\u25b6\u00d7\u251c\t"
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,14 @@ class EnvironmentBuilder:
             TransientError: The package index can't be reached.
         """
         venv, cache = self._folders(folder, "tools")
+        order = json.dumps([_UV, interpreter.executable, list(TOOLS)])
         async with open_egress(self._index) as egress:
             made = await self._watched(
-                [interpreter.executable, "-I", "-c", _MAKE, json.dumps([_UV, interpreter.executable, list(TOOLS)])],
-                self._mounts(venv, cache, interpreter),
-                self._environment(None),
-                egress,
-                {},
-                (),
-                (venv, cache),
+                [interpreter.executable, "-I", "-c", _MAKE, order],
+                mounts=self._mounts(venv, cache, interpreter),
+                env=self._environment(None),
+                egress=egress,
+                written=(venv, cache),
             )
         if made.exit_code != 0:
             raise _failure(made.text, "the measuring tools can't be installed")
@@ -115,24 +116,26 @@ class EnvironmentBuilder:
             TransientError: The package index can't be reached.
         """
         venv, cache = self._folders(folder, hashlib.sha256(trust.encode()).hexdigest()[:32])
-        mounts = [
-            Mount(project, "/src", layered=True), Mount(base / "venv", "/base"), *self._mounts(venv, cache, interpreter),
-        ]  # fmt: skip
+        mounts = [Mount(project, "/src", layered=True), Mount(base / "venv", "/base")]
+        mounts += self._mounts(venv, cache, interpreter)
         order = json.dumps(json.loads(plan.as_json()) | {"tools": list(TOOLS), "pins": pins})
+        program = package_files("qefleet.workspace.inside").joinpath("install.py").read_bytes()
         async with open_egress(self._index) as egress:
             done = await self._watched(
                 [interpreter.executable, "-I", "/qe/install.py"],
-                mounts,
-                self._environment(scm_version),
-                egress,
-                {"/qe/install.py": Path(_install.__file__).read_bytes(), "/qe/plan.json": order.encode()},
-                ("/out/report.json", "/out/generated.tar"),
-                (venv, cache),
+                mounts=mounts,
+                env=self._environment(scm_version),
+                egress=egress,
+                written=(venv, cache),
+                files={"/qe/install.py": program, "/qe/plan.json": order.encode()},
+                collect=("/out/report.json", "/out/generated.tar"),
             )
         report = _report(done)
         if not report["installed"]:
             raise _failure(str(report["complaint"]), "the target can't be installed")
-        await asyncio.to_thread((folder / "generated.tar").write_bytes, done.outputs.get("/out/generated.tar", b""))
+        await asyncio.to_thread(
+            (folder / "generated.tar").write_bytes, done.outputs.get("/out/generated.tar", b"")
+        )
         notes = [str(note) for note in report["notes"]]
         as_folder = not plan.install or any(note.startswith("not installed, only") for note in notes)
         return Built(
@@ -148,7 +151,11 @@ class EnvironmentBuilder:
         return venv, cache
 
     def _mounts(self, venv: Path, cache: Path, interpreter: Interpreter) -> list[Mount]:
-        mounts = [Mount(venv, "/env", writable=True), Mount(cache, "/cache", writable=True), Mount(self._uv, _UV)]
+        mounts = [
+            Mount(venv, "/env", writable=True),
+            Mount(cache, "/cache", writable=True),
+            Mount(self._uv, _UV),
+        ]
         mounts += [Mount(Path(prefix), prefix) for prefix in interpreter.prefixes]
         return mounts + [Mount(path, str(path)) for path in self._index.paths]
 
@@ -168,27 +175,35 @@ class EnvironmentBuilder:
     async def _watched(
         self,
         argv: Sequence[str],
+        *,
         mounts: Sequence[Mount],
         env: dict[str, str],
         egress: Path,
-        files: dict[str, bytes],
-        collect: Sequence[str],
         written: Sequence[Path],
+        files: dict[str, bytes] | None = None,
+        collect: Sequence[str] = (),
     ) -> Finished:
         """Run with an eye on the disk: here alone a run writes to it."""
         running = asyncio.ensure_future(
             self._sandbox.run(
-                argv, mounts=mounts, cwd="/tmp", env=env, limits=BUILD_LIMITS, egress=egress, files=files,
+                argv,
+                mounts=mounts,
+                env=env,
+                limits=BUILD_LIMITS,
+                egress=egress,
+                files=files,
                 collect=collect,
             )
-        )  # fmt: skip
+        )
         try:
             while True:
                 await asyncio.wait({running}, timeout=_LOOK_S)
                 if running.done():
                     break
                 if await asyncio.to_thread(_disk_usage, written) > DISK_MAX:
-                    raise TargetError(f"installing the target wrote more than {DISK_MAX // GIB} GB to the disk")
+                    raise TargetError(
+                        f"installing the target wrote more than {DISK_MAX // GIB} GB to the disk"
+                    )
         finally:
             if not running.done():
                 running.cancel()
@@ -196,7 +211,7 @@ class EnvironmentBuilder:
         finished = running.result()
         if finished.stopped:
             raise TargetError(
-                f"installing the target was stopped at its limit of {finished.stopped}: {finished.text[-300:]}"
+                f"installing the target met its limit on {finished.stopped}: {finished.text[-300:]}"
             )
         return finished
 
@@ -204,10 +219,9 @@ class EnvironmentBuilder:
 _MAKE = """
 import json, subprocess, sys
 uv, python, tools = json.loads(sys.argv[1])
-for command in ([uv, "venv", "--python", python, "--allow-existing", "--quiet", "/env"],
-                [uv, "pip", "install", "--python", "/env/bin/python", "--only-binary", ":all:", "--quiet", *tools]):
-    if code := subprocess.run(command, cwd="/tmp").returncode:
-        sys.exit(code)
+make = [uv, "venv", "--python", python, "--allow-existing", "--quiet", "/env"]
+fill = [uv, "pip", "install", "--python", "/env/bin/python", "--only-binary", ":all:", "--quiet", *tools]
+sys.exit(subprocess.run(make).returncode or subprocess.run(fill).returncode)
 """
 
 
@@ -223,9 +237,9 @@ def _report(done: Finished) -> dict[str, Any]:
 
 
 def _failure(text: str, what: str) -> TargetError | TransientError:
-    lines = [line.strip(" │╰─▶×├\t") for line in text.splitlines() if line.strip()]
+    lines = [line.strip(_LINES_AROUND) for line in text.splitlines() if line.strip()]
     tail = " / ".join(lines[-6:])[-900:]
-    if _install._AWAY.search(text):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  one list of such messages
+    if install.AWAY.search(text):
         return TransientError(f"{what}, the package index can't be reached: {tail}")
     return TargetError(f"{what}: {tail}")
 
@@ -253,8 +267,7 @@ def _disk_usage(folders: Sequence[Path]) -> int:
         for place, _, files in os.walk(folder):
             for name in files:
                 try:
-                    total += os.lstat(os.path.join(place, name)).st_blocks * 512
+                    total += (Path(place) / name).lstat().st_blocks * 512
                 except OSError:
                     continue  # gone in the meantime
     return total
-

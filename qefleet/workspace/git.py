@@ -88,5 +88,7 @@ class Git:
                 await asyncio.shield(process.wait())
         if process.returncode != 0:
             lines = complaint.decode(errors="replace").strip().splitlines()
-            raise GitFailed(lines[-1] if lines else f"git ended with {process.returncode}", "; ".join(lines[:20]))
+            raise GitFailed(
+                lines[-1] if lines else f"git ended with {process.returncode}", "; ".join(lines[:20])
+            )
         return output

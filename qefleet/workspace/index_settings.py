@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 _PYPI = "https://pypi.org/simple"
 _PASSED_ON = (
-    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX_STRATEGY",
-    "UV_INSECURE_HOST", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_HTTP_TIMEOUT", "UV_EXCLUDE_NEWER", "UV_PRERELEASE",
+    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
+    "UV_INDEX_STRATEGY", "UV_INSECURE_HOST", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_HTTP_TIMEOUT",
+    "UV_EXCLUDE_NEWER", "UV_PRERELEASE",
     "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
 
@@ -42,21 +43,31 @@ class IndexSettings:
         if not {"UV_INDEX", "UV_EXTRA_INDEX_URL"} & settings.keys() and (urls := pip.get("extra-index-url")):
             settings["UV_INDEX"] = " ".join(urls.split())
             settings.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # as pip reads this setting
-        if "SSL_CERT_FILE" not in settings and (bundle := pip.get("cert") or environ.get("REQUESTS_CA_BUNDLE")):
+        if "SSL_CERT_FILE" not in settings and (
+            bundle := pip.get("cert") or environ.get("REQUESTS_CA_BUNDLE")
+        ):
             settings["SSL_CERT_FILE"] = bundle
         simple = settings.get("UV_DEFAULT_INDEX") or settings.get("UV_INDEX_URL") or _PYPI
         words = [word for value in settings.values() for word in value.replace(",", " ").split()]
-        urls = [urlsplit(word.partition("=")[2] if "=" in word.partition("://")[0] else word) for word in words]
-        local = [unquote(url.path).rstrip("/") for url in urls if url.scheme in {"", "file"} and url.path.startswith("/")]
+        urls = [
+            urlsplit(word.partition("=")[2] if "=" in word.partition("://")[0] else word) for word in words
+        ]
+        local = [
+            unquote(url.path).rstrip("/")
+            for url in urls
+            if url.scheme in {"", "file"} and url.path.startswith("/")
+        ]
         # The pages of an index in a folder name files beside it.
         paths = {path.removesuffix("/simple") for path in local}
         proxy = environ.get("HTTPS_PROXY") or environ.get("https_proxy") or environ.get("ALL_PROXY")
         return cls(
             environment=settings,
             simple_url=simple.partition("=")[2] if "=" in simple.partition("://")[0] else simple,
-            paths=tuple(Path(path) for path in sorted(paths) if os.path.exists(path)),
+            paths=tuple(Path(path) for path in sorted(paths) if Path(path).exists()),
             # A company's name server may send these two to a mirror in its own network.
-            hosts=frozenset({"pypi.org", "files.pythonhosted.org", *(u.hostname for u in urls if u.hostname)}),
+            hosts=frozenset(
+                {"pypi.org", "files.pythonhosted.org", *(u.hostname for u in urls if u.hostname)}
+            ),
             upstream_proxy=proxy if proxy and proxy.startswith("http://") else None,
         )
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from qefleet.errors import TargetError
 
 _PROBE = (
-    "import json, os, platform, sys; print(json.dumps({'version': platform.python_version(), "
-    "'executable': os.path.realpath(sys.executable), 'prefixes': sorted({sys.base_prefix, sys.base_exec_prefix})}))"
+    "import json, os, platform, sys; "
+    "print(json.dumps({'version': platform.python_version(), 'executable': os.path.realpath(sys.executable), "
+    "'prefixes': sorted({sys.base_prefix, sys.base_exec_prefix})}))"
 )
 
 
@@ -33,7 +34,7 @@ async def find_interpreter(uv: Path, requires_python: str | None) -> Interpreter
     Raises:
         TargetError: This machine has none that fits.
     """
-    folder = os.path.dirname(os.path.realpath(sys.executable))
+    folder = str(Path(sys.base_exec_prefix) / "bin")
     environment = {"PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])}
     environment |= {name: os.environ[name] for name in ("HOME", "XDG_DATA_HOME") if name in os.environ}
     command = [str(uv), "python", "find", "--no-project", "--no-config", "--no-python-downloads", "--system"]

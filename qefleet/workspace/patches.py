@@ -41,7 +41,12 @@ def make_patch(base: Path, files: Mapping[str, str]) -> bytes:
             continue
         old_name = b"/dev/null" if is_new else f"a/{name}".encode()
         lines = difflib.diff_bytes(
-            difflib.unified_diff, _lines(before), _lines(after), old_name, f"b/{name}".encode(), lineterm=b"\n"
+            difflib.unified_diff,
+            _lines(before),
+            _lines(after),
+            old_name,
+            f"b/{name}".encode(),
+            lineterm=b"\n",
         )
         for number, line in enumerate(lines):
             if number < 2 and " " in name:  # noqa: PLR2004  the two lines with names
@@ -82,10 +87,14 @@ async def apply_to_user_tree(folder: Path, patch: bytes) -> list[str]:
         await git.run(*HARDENED, outside, "apply", "--check", "--whitespace=nowarn", "-", stdin=patch)
         await git.run(*HARDENED, outside, "apply", "--whitespace=nowarn", "-", stdin=patch)
     except GitFailed as error:
-        raise TargetError(f"the patch doesn't fit {folder}, nothing was written: {error.complaint}") from error
+        raise TargetError(
+            f"the patch doesn't fit {folder}, nothing was written: {error.complaint}"
+        ) from error
     return [line.split(b"\t", 2)[2].decode(errors="replace") for line in listed.split(b"\0") if line]
 
 
 def _lines(text: bytes) -> list[bytes]:
     """Lines as git counts them: ended by newline only."""
-    return [line + b"\n" for line in text.split(b"\n")[:-1]] + ([text.split(b"\n")[-1]] if not text.endswith(b"\n") and text else [])
+    return [line + b"\n" for line in text.split(b"\n")[:-1]] + (
+        [text.split(b"\n")[-1]] if not text.endswith(b"\n") and text else []
+    )

@@ -24,7 +24,12 @@ _TEST_FILES = (
     "requirements-test*.txt", "requirements_test*.txt", "test-requirements*.txt", "test_requirements*.txt",
     "requirements/test*.txt", "requirements/*-test*.txt", "tests/requirements*.txt", "test/requirements*.txt",
 )  # fmt: skip
-_DEV_FILES = ("requirements-dev*.txt", "requirements_dev*.txt", "dev-requirements*.txt", "requirements/dev*.txt")
+_DEV_FILES = (
+    "requirements-dev*.txt",
+    "requirements_dev*.txt",
+    "dev-requirements*.txt",
+    "requirements/dev*.txt",
+)
 _SMALL = 1 << 20
 _DECLARES = re.compile(
     r"(^|/)(pyproject\.toml|setup\.py|setup\.cfg|pkg-info|manifest\.in|tox\.ini|meson\.build|cmakelists\.txt|"
@@ -64,7 +69,9 @@ def read_plan(project: Path) -> Plan:
     install = (project / "setup.py").is_file() or bool(
         "build-system" in pyproject or metadata or _table(pyproject, "tool", "poetry").get("name")
     )
-    known = set(_table(metadata, "optional-dependencies")) | set(_options(setup_cfg, "options.extras_require"))
+    known = set(_table(metadata, "optional-dependencies")) | set(
+        _options(setup_cfg, "options.extras_require")
+    )
     known |= set(_table(pyproject, "tool", "poetry", "extras"))
     known |= set(_table(pyproject, "tool", "flit", "metadata", "requires-extra"))
     if not known and (project / "setup.py").is_file() and not metadata:
@@ -147,7 +154,9 @@ def _from_tools(project: Path, pyproject: dict[str, Any]) -> Iterator[str]:
             yield requirement
 
 
-def _requires_python(project: Path, metadata: dict[str, Any], setup_cfg: configparser.ConfigParser) -> str | None:
+def _requires_python(
+    project: Path, metadata: dict[str, Any], setup_cfg: configparser.ConfigParser
+) -> str | None:
     candidates = [metadata.get("requires-python"), setup_cfg.get("options", "python_requires", fallback=None)]
     headers = email.parser.HeaderParser().parsestr(_text(project / "PKG-INFO"))
     candidates.append(headers.get("Requires-Python"))

@@ -33,14 +33,7 @@ async def read_folder(folder: Path) -> Tree:
     Raises:
         TargetError: It is missing, empty, not a folder, not readable or too big.
     """
-    try:
-        kind = folder.stat().st_mode
-    except FileNotFoundError as error:
-        raise TargetError(f"there is no folder {folder}") from error
-    except OSError as error:
-        raise TargetError(f"the folder {folder} can't be read: {error.strerror}") from error
-    if not stat.S_ISDIR(kind):
-        raise TargetError(f"{folder} isn't a folder: point at the project's root")
+    await asyncio.to_thread(_refuse_unusable, folder)
     names, scm_version = await _listed_by_git(folder)
     return await asyncio.to_thread(_read, folder, names, scm_version)
 
@@ -52,7 +45,9 @@ def project_name(folder: Path) -> str:
             name = tomllib.load(file).get("project", {}).get("name")
     except (OSError, ValueError, AttributeError):
         name = None
-    return name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,100}", name) else folder.name or "project"
+    return (
+        name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,100}", name) else folder.name or "project"
+    )
 
 
 async def _listed_by_git(folder: Path) -> tuple[list[str] | None, str | None]:
@@ -68,7 +63,9 @@ async def _listed_by_git(folder: Path) -> tuple[list[str] | None, str | None]:
         described = await git.run(*HARDENED, "describe", "--tags", "--abbrev=0")
     except GitFailed:
         described = b""
-    return [os.fsdecode(name) for name in listed.split(b"\0") if name], version_of_tag(described.decode(errors="replace"))
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name], version_of_tag(
+        described.decode(errors="replace")
+    )
 
 
 def version_of_tag(tag: str) -> str | None:
@@ -91,6 +88,19 @@ def _read(folder: Path, names: list[str] | None, scm_version: str | None) -> Tre
     return Tree(tuple(entries), (*meter.notes[:_NOTES_MAX], *more), scm_version)
 
 
+def _refuse_unusable(folder: Path) -> None:
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+        if is_folder:
+            next(folder.iterdir(), None)
+    except FileNotFoundError as error:
+        raise TargetError(f"there is no folder {folder}") from error
+    except OSError as error:
+        raise TargetError(f"the folder {folder} can't be read: {error.strerror}") from error
+    if not is_folder:
+        raise TargetError(f"{folder} isn't a folder: point at the project's root")
+
+
 def _first_note(meter: Meter) -> str:
     return f": {meter.notes[0]}" if meter.notes else ""
 
@@ -100,15 +110,17 @@ def _walk(folder: Path, meter: Meter) -> Iterator[str]:
         meter.notes.append(f"left out, can't be read: {os.path.relpath(error.filename, folder)!r}")
 
     for place, folders, files in os.walk(folder, onerror=note):
-        folders[:] = sorted(name for name in folders if name not in _NOT_SOURCE and not name.endswith(".egg-info"))
-        linked = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        folders[:] = sorted(
+            name for name in folders if name not in _NOT_SOURCE and not name.endswith(".egg-info")
+        )
+        linked = [name for name in folders if (Path(place) / name).is_symlink()]
         relative = os.path.relpath(place, folder)
         for name in sorted((*files, *linked)):
             if name not in _NOT_SOURCE and not name.endswith((".pyc", ".pyo")):
                 yield name if relative == "." else f"{relative}/{name}"
 
 
-def _entry(folder: Path, name: str, meter: Meter) -> Entry | None:
+def _entry(folder: Path, name: str, meter: Meter) -> Entry | None:  # noqa: PLR0911  one return for each kind
     """One file, or None with a note when it can't be part of a snapshot."""
     path = folder / name
     if not safe_path(name):
@@ -122,7 +134,7 @@ def _entry(folder: Path, name: str, meter: Meter) -> Entry | None:
         meter.notes.append(f"left out, {error.strerror}: {name!r}")
         return None
     if stat.S_ISLNK(found.st_mode):
-        link = os.readlink(path)
+        link = str(path.readlink())
         if not stays_inside(name, link):
             meter.notes.append(f"left out, a link that leads out of the tree: {name!r}")
             return None
@@ -138,7 +150,7 @@ def _entry(folder: Path, name: str, meter: Meter) -> Entry | None:
     try:
         # Not blocked by a pipe, not led astray by a link, should either have taken the file's place by now.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             content = file.read(found.st_size)
     except OSError as error:
         meter.notes.append(f"left out, {error.strerror}: {name!r}")

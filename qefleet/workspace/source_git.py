@@ -21,11 +21,12 @@ from qefleet.workspace.git import HARDENED, Git, GitFailed
 from qefleet.workspace.source_folder import version_of_tag
 
 _CLONE_S = 600.0
+_TRANSPORTS = ("https", "http", "ssh", "file")
 _REF = re.compile(r"^(?!-)(?!.*(?:\.\.|@\{|//|\.lock$))[A-Za-z0-9][A-Za-z0-9._/+@-]{0,254}$")
 _COMMIT = re.compile(r"^[0-9a-f]{7,40}$")
 _AWAY = re.compile(
-    r"could not resolve|timed out|connection (?:refused|reset)|early eof|network is unreachable|returned error: 5|"
-    r"took more than|unexpected disconnect|rpc failed|failed to connect",
+    r"could not resolve|timed out|connection (?:refused|reset)|early eof|network is unreachable|"
+    r"returned error: 5|took more than|unexpected disconnect|rpc failed|failed to connect",
     re.IGNORECASE,
 )
 _SUBMODULE, _LINK, _EXECUTABLE = "160000", "120000", "100755"
@@ -59,6 +60,9 @@ async def read_git(url: str, ref: str | None, *, work_dir: Path) -> Checkout:
         )
     if ref is not None and not _REF.match(ref):
         raise TargetError("the git ref isn't a name of a branch, a tag or a commit")
+    if parts.scheme not in _TRANSPORTS:
+        # Others, such as ext::, run programs.
+        raise TargetError(f"a git URL starts with one of {', '.join(f'{name}://' for name in _TRANSPORTS)}")
     protocols = {"protocol.allow": "never", f"protocol.{parts.scheme}.allow": "always"}
     with tempfile.TemporaryDirectory(prefix="git-", dir=work_dir) as folder:
         git = Git(Path(folder), configuration={**protocols, "remote.origin.url": url})
@@ -90,7 +94,9 @@ async def _newest_tag(git: Git) -> str | None:
     """The highest version among the remote's tags: a shallow fetch can't describe its commit."""
     listed = await git.run(*HARDENED, "ls-remote", "--quiet", "--tags", "--refs", "origin")
     names = (line.rpartition("refs/tags/")[2] for line in listed.decode(errors="replace").splitlines())
-    versions = [version for version in map(version_of_tag, names) if version and version.replace(".", "").isdigit()]
+    versions = [
+        version for version in map(version_of_tag, names) if version and version.replace(".", "").isdigit()
+    ]
     return max(versions, key=lambda version: [int(part) for part in version.split(".")], default=None)
 
 
@@ -146,7 +152,9 @@ async def _translated(git: Git, message: str, url: str, ref: str | None) -> Targ
         except GitFailed:
             pass
         else:
-            heads = [line.rpartition("refs/heads/")[2] for line in listed.decode(errors="replace").splitlines()]
+            heads = [
+                line.rpartition("refs/heads/")[2] for line in listed.decode(errors="replace").splitlines()
+            ]
             if not heads:
                 return TargetError(f"the repository {url} has no commits")
             some = ", ".join(heads[:5]) + (", …" if len(heads) > len(heads[:5]) else "")

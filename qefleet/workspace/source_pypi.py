@@ -67,7 +67,9 @@ async def read_release(name: str, version: str | None, *, index_url: str) -> Rel
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             if status == _NOT_FOUND:
-                raise TargetError(f"the package index knows no package {name!r}: check its spelling") from error
+                raise TargetError(
+                    f"the package index knows no package {name!r}: check its spelling"
+                ) from error
             if status >= _SERVER_ERROR:
                 raise TransientError(f"the package index answers {status} for {name!r}") from error
             raise TargetError(f"the package index refuses {name!r} with status {status}") from error
@@ -93,8 +95,8 @@ async def _sdists(client: httpx.AsyncClient, page: str, name: str) -> list[_Sdis
             continue
         if project == canonicalize_name(name):
             url = urljoin(str(response.url), row["url"])
-            sha256 = (row.get("hashes") or {}).get("sha256")
-            found.append(_Sdist(version, url, row["filename"], sha256, bool(row.get("yanked"))))
+            hashes: dict[str, str] = row.get("hashes") or {}
+            found.append(_Sdist(version, url, row["filename"], hashes.get("sha256"), bool(row.get("yanked"))))
     if not found:
         raise TargetError(f"the package {name!r} has no sdist on the index: give its git repository instead")
     return found

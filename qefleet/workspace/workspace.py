@@ -41,6 +41,8 @@ from qefleet.workspace.source_pypi import read_release
 
 _RECIPE = "2"
 """Part of every environment's key: raise it when environments are built differently."""
+_KEPT_S = 7 * 24 * 3600.0
+"""Trees that nobody has opened for so long are removed; they can be made again."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ class Workspace:
                 **given,
             },
             limits=limits,
-            files={name if name.startswith("/") else f"/src/{name}": body for name, body in (files or {}).items()},
+            files={
+                name if name.startswith("/") else f"/src/{name}": body for name, body in (files or {}).items()
+            },
             collect=[f"/out/{name}" for name in collect],
         )
         outputs = {name.removeprefix("/out/"): content for name, content in finished.outputs.items()}
@@ -128,7 +132,13 @@ class Workspaces:
     """
 
     def __init__(
-        self, *, data_dir: Path, sandbox: Sandbox, artifacts: Artifacts, uv: Path, index: IndexSettings | None = None
+        self,
+        *,
+        data_dir: Path,
+        sandbox: Sandbox,
+        artifacts: Artifacts,
+        uv: Path,
+        index: IndexSettings | None = None,
     ) -> None:
         self._root = data_dir / "workspaces"
         self._cache = FolderCache(self._root)
@@ -151,6 +161,7 @@ class Workspaces:
         tree, name, version = await self._read(target)
         files, size_bytes = measure(tree.entries)
         archive = await asyncio.to_thread(pack, tree)
+        await asyncio.to_thread(self._cache.prune, "projects", older_than_s=_KEPT_S)
         kept = await self._artifacts.put(archive, name=f"{name}.tar.gz", media_type="application/gzip")
         return Snapshot(digest=kept.digest, name=name, version=version, files=files, size_bytes=size_bytes)
 
@@ -207,7 +218,10 @@ class Workspaces:
             await asyncio.to_thread(_open_to_sandbox, tree)
 
         project = await self._cache.folder("projects", name, make)
-        yield Workspace(project=project / "tree", venv=folder / "venv", prepared=prepared, sandbox=self._sandbox)
+        os.utime(project)
+        yield Workspace(
+            project=project / "tree", venv=folder / "venv", prepared=prepared, sandbox=self._sandbox
+        )
 
     async def _base(self, snapshot: Snapshot) -> Path:
         async def make(folder: Path) -> None:
@@ -219,11 +233,13 @@ class Workspaces:
         return await self._cache.folder("snapshots", snapshot.digest, make)
 
     async def _environment_folder(self, snapshot: Snapshot, wanted: Environment | None) -> Path:
-        """The folder of an environment: as it was resolved before when `wanted` says so, else resolved now."""
+        """The folder of an environment: pinned as `wanted` says, else resolved now."""
         base = await self._base(snapshot)
         about = json.loads((base / "about.json").read_text())
         plan = await asyncio.to_thread(read_plan, base / "tree")
-        interpreter = await find_interpreter(self._uv, f"=={wanted.python}" if wanted else plan.requires_python)
+        interpreter = await find_interpreter(
+            self._uv, f"=={wanted.python}" if wanted else plan.requires_python
+        )
         scm_version = snapshot.version if _is_release(snapshot) else about["scm_version"]
         recipe = (_RECIPE, interpreter.executable, interpreter.version, scm_version or "", *TOOLS)
         recipe += (json.dumps(about["notes"]), json.dumps(dict(self._index.environment), sort_keys=True))
@@ -233,7 +249,11 @@ class Workspaces:
             key = hashlib.sha256(f"{key}{wanted.digest}".encode()).hexdigest()
 
         async def make(folder: Path) -> None:
-            pins = None if wanted is None else (await self._artifacts.get(wanted.requirements)).decode().splitlines()
+            pins = (
+                None
+                if wanted is None
+                else (await self._artifacts.get(wanted.requirements)).decode().splitlines()
+            )
             built = await self._builder.build(
                 folder,
                 base=await self._tools(interpreter),
@@ -286,7 +306,9 @@ def _load(folder: Path) -> _Prepared:
     interpreter, built = meta["interpreter"], meta["built"]
     return _Prepared(
         environment=Environment.model_validate(meta["environment"]),
-        interpreter=Interpreter(interpreter["executable"], interpreter["version"], tuple(interpreter["prefixes"])),
+        interpreter=Interpreter(
+            interpreter["executable"], interpreter["version"], tuple(interpreter["prefixes"])
+        ),
         built=Built(tuple(built["pins"]), tuple(built["notes"]), tuple(built["pythonpath"])),
     )
 
@@ -313,11 +335,7 @@ def _lay_over(generated: bytes, tree: Path) -> None:
 def _open_to_sandbox(tree: Path) -> None:
     """Files that a patch made or replaced get the modes of all others."""
     for place, folders, files in os.walk(tree):
-        for name in folders:
-            path = os.path.join(place, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o777)  # noqa: S103  nobody else can enter the folders above
-        for name in files:
-            path = os.path.join(place, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o777 if os.stat(path).st_mode & 0o100 else 0o666)  # noqa: S103  as above
+        for path in (Path(place) / name for name in (*folders, *files)):
+            if not path.is_symlink():
+                # Nobody else can enter the folders above.
+                path.chmod(0o777 if path.is_dir() or path.stat().st_mode & 0o100 else 0o666)

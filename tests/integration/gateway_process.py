@@ -51,6 +51,7 @@ class GatewayProcess:
         self._env = {
             "PATH": os.environ["PATH"],
             "HOME": str(log.parent),
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "QE_DATABASE_URL": database,
             "QE_GATEWAY_PORT": str(self.port),
             "QE_GATEWAY_SECRET": SECRET,

@@ -87,18 +87,16 @@ async def test_postgres_killed_in_mid_call(
 ) -> None:
     """While an answer is on its way Postgres dies and comes back: the answer is kept, and bought once."""
     folder = tmp_path_factory.mktemp("pg")
-    server = EmbeddedPostgres(folder / "data")
-    await server.start()
-    await migrate(server.dsn)
-    async with GatewayProcess(server.dsn, provider.url, folder / "log") as gateway:
-        asking = asyncio.create_task(gateway.ask())
-        await provider.arrived()
-        await server.kill()
-        await asyncio.sleep(1)
-        await server.start()
-        first, again = await asking, await gateway.ask()
+    async with EmbeddedPostgres(folder / "data") as server:
+        await migrate(server.dsn)
+        async with GatewayProcess(server.dsn, provider.url, folder / "log") as gateway:
+            asking = asyncio.create_task(gateway.ask())
+            await provider.arrived()
+            await server.kill()
+            await asyncio.sleep(1)
+            await server.start()
+            first, again = await asking, await gateway.ask()
 
     assert (first.status_code, again.status_code) == (200, 200)
     assert again.headers["x-qe-replayed"] == "true"
     assert len(await provider.requests()) == 1
-    await server.stop()

@@ -88,9 +88,10 @@ async def test_json_columns_take_python_values(database: str) -> None:
 
 async def test_the_pool_outlives_a_restart(tmp_path_factory: pytest.TempPathFactory) -> None:
     """After kill -9 the server starts over its stale files, keeps the data, and the same pool goes on."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data")
-    await server.start()
-    async with await open_pool(server.dsn) as pool:
+    async with (
+        EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data") as server,
+        await open_pool(server.dsn) as pool,
+    ):
         await pool.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         await server.kill()
         reading = asyncio.create_task(retrying(lambda: pool.fetchval("SELECT answer FROM kept")))
@@ -98,21 +99,18 @@ async def test_the_pool_outlives_a_restart(tmp_path_factory: pytest.TempPathFact
         await server.start()
 
         assert await reading == 42
-    await server.stop()
 
 
 async def test_a_second_server_is_kept_out(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The lock that a running server holds keeps another one from its data folder."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data")
-    await server.start()
-    argv, env = server.command()
-    second = await asyncio.create_subprocess_exec(*argv, env=env, stderr=subprocess.DEVNULL)
+    async with EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data") as server:
+        argv, env = server.command()
+        second = await asyncio.create_subprocess_exec(*argv, env=env, stderr=subprocess.DEVNULL)
 
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(second.wait(), 1)
-    second.kill()
-    await second.wait()
-    await server.stop()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(second.wait(), 1)
+        second.kill()
+        await second.wait()
 
 
 async def test_giving_up_names_the_setting() -> None:

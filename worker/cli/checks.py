@@ -14,13 +14,13 @@ from typing import Literal
 
 import asyncpg
 from pydantic import BaseModel
-from temporalio.client import Client
 
 from qefleet.errors import QeError
 from qefleet.llm.local import find_local_model
 from qefleet.sql.database import open_pool
 from qefleet.sql.embedded import EmbeddedPostgres
 from qefleet.workspace.sandbox import Sandbox
+from worker.services.connection import at, connect
 from worker.services.health import answers
 from worker.services.ports import is_free
 from worker.services.state import running
@@ -38,7 +38,16 @@ from worker.settings import (
 _ENOUGH_BYTES = 5_000_000_000
 _TRY_S = 20.0
 _KNOWN_VARIABLES = {
-    *("QE_DATABASE_URL", "QE_DATA_DIR", "QE_CACHE_DIR", "QE_PRICES", "QE_ON_UNKNOWN", "QE_UNSAFE_NO_SANDBOX"),
+    *(
+        "QE_DATABASE_URL",
+        "QE_DATA_DIR",
+        "QE_CACHE_DIR",
+        "QE_PRICES",
+        "QE_ON_UNKNOWN",
+        "QE_LEASE_S",
+        "QE_UPSTREAM_TIMEOUT_S",
+        "QE_UNSAFE_NO_SANDBOX",
+    ),
     *("QE_MODEL", "QE_MODEL_SIMPLE", "QE_MODEL_MODERATE", "QE_MODEL_COMPLEX", "QE_MODEL_CRITICAL"),
     *(
         "QE_GATEWAY_URL",
@@ -199,7 +208,7 @@ async def _version(pool: asyncpg.Pool) -> str:
 async def _temporal(settings: Settings) -> Finding:
     config = settings.temporal()
     if address := config.get("target_host"):
-        await Client.connect(**config)
+        await connect(config)
         return Finding(name="temporal", status="ok", found=f"yours answers at {address}")
     program = temporal_program(settings)
     code, said = await _run(program, "--version")
@@ -289,7 +298,7 @@ async def _system(settings: Settings) -> AsyncIterator[Finding]:
         )
 
     async def temporal() -> Finding:
-        await Client.connect(up.addresses.temporal, namespace=up.addresses.namespace)
+        await connect(at(up.addresses.temporal, up.addresses.namespace))
         return Finding(
             name="temporal", status="ok", found=f"answers at {up.addresses.temporal}, UI {up.addresses.ui}"
         )

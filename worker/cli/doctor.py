@@ -14,7 +14,7 @@ _MARKS = {"ok": "[green]✓[/]", "info": "[yellow]·[/]", "broken": "[red]✗[/]
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Try each part that a run needs, and say how to mend what doesn't work. Exits 1 if there is something."""
+    """Try each part that a run needs, and say how to mend what doesn't work. Exits 1 if anything is."""
     from rich.markup import escape
 
     from worker.cli.checks import check_all

@@ -15,7 +15,7 @@ from worker.cli.output import FAILED, GO, NO_GO, UNUSABLE, explain, print_json
 from worker.cli.report import write_results
 from worker.cli.session import Session
 from worker.cli.summary import print_summary
-from worker.cli.watch import Handle, RunFailed
+from worker.cli.watch import RPC_TIMEOUT, Handle, RunFailed
 from worker.cli.wish import Wish
 from worker.settings import Settings
 
@@ -84,7 +84,7 @@ async def _write(
 
 async def _duration(handle: Handle) -> float | None:
     try:
-        about = await handle.describe()
+        about = await handle.describe(rpc_timeout=RPC_TIMEOUT)
     except RPCError:
         return None
     return (about.close_time - about.start_time).total_seconds() if about.close_time else None

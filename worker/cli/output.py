@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+_PIPE_WIDTH = 200
 GO, NO_GO, UNUSABLE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -21,7 +22,8 @@ def stdout() -> Console:
     """For results."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    # A pipe has no width: wide enough that a program which cuts columns sees whole lines.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def stderr() -> Console:

@@ -29,7 +29,7 @@ _COLUMNS = {
     "model": "model",
     "decision": "decision",
     "opened_at": "begun",
-    "duration_s": "seconds",
+    "took": "took",
 }
 
 
@@ -45,10 +45,15 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """List runs, or print the report of one."""
+    from worker.cli.progress import elapsed
+
     if run is None:
         rows = asyncio.run(_runs(limit))
         if not as_json:
-            rows = [row | {"opened_at": f"{row['opened_at']:%Y-%m-%d %H:%M}"} for row in rows]
+            rows = [
+                row | {"opened_at": f"{row['opened_at']:%Y-%m-%d %H:%M}", "took": elapsed(row["duration_s"])}
+                for row in rows
+            ]
         print_rows(rows, columns=_COLUMNS, as_json=as_json, empty="no runs yet: `qe run pipeline .`")
         return
     row, text, written = asyncio.run(_report(run, output))

@@ -17,7 +17,7 @@ from worker.cli.outcome import tell
 from worker.cli.output import FAILED, GO, INTERRUPTED, print_json, stderr, stdout
 from worker.cli.progress import View, progress_view
 from worker.cli.session import Session, have_local_model_served, open_session
-from worker.cli.watch import Handle, RunFailed, ServicesMoved, wait_for
+from worker.cli.watch import RPC_TIMEOUT, Handle, RunFailed, ServicesMoved, wait_for
 from worker.cli.wish import Wish
 from worker.services.state import is_held, running
 from worker.settings import ChosenModel, Settings
@@ -91,18 +91,22 @@ async def _handle(session: Session, wish: Wish) -> Handle:
     if wish.run_input is None:
         return client.get_workflow_handle(wish.workflow_id, result_type=RunResult)
     try:
-        return await client.start_workflow(
+        started = await client.start_workflow(
             wish.pattern,
             wish.run_input.model_dump(mode="json", exclude_unset=True)
             | {"target": str(wish.run_input.target)},
             id=wish.workflow_id,
             task_queue=TASK_QUEUE,
-            result_type=RunResult,
+            rpc_timeout=RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError as error:
         raise UsageError(
             f"--id: {wish.workflow_id} is running already; `qe run --attach {wish.workflow_id}` watches it"
         ) from error
+    # Not the handle of this very execution: after `temporal workflow reset` the next one has the result.
+    return client.get_workflow_handle(
+        started.id, first_execution_run_id=started.first_execution_run_id, result_type=RunResult
+    )
 
 
 async def _until_end_or_interrupt(
@@ -124,7 +128,12 @@ async def _until_end_or_interrupt(
         # A `qe up` will be started again by its user; who lived on another `qe run` takes over from it.
         return session.up.command != "qe up" and not is_held(settings.folders.data)
 
-    ending = asyncio.create_task(wait_for(handle, show=view.show, away=away, moved=moved))
+    def silent() -> None:
+        view.say(
+            f"no worker answers on task queue {TASK_QUEUE} of {session.address}: is `qe worker` or `qe up` running?"
+        )
+
+    ending = asyncio.create_task(wait_for(handle, show=view.show, silent=silent, away=away, moved=moved))
     asking = asyncio.create_task(interrupt.asked.wait())
     try:
         await asyncio.wait([ending, asking], return_when=asyncio.FIRST_COMPLETED)
@@ -143,7 +152,7 @@ async def _until_end_or_interrupt(
 async def _leave(handle: Handle, session: Session, console: Console) -> int:
     """After Ctrl-C: ask a person, and never lose what was done."""
     if sys.stdin.isatty() and console.is_terminal and _wants_cancel(console):
-        await handle.cancel()
+        await handle.cancel(rpc_timeout=RPC_TIMEOUT)
         console.print(f"{handle.id} is told to stop; what it has recorded stays (`qe report {handle.id}`)")
         return FAILED
     if session.owned:

@@ -15,6 +15,7 @@ from temporalio.client import Client
 from qefleet.errors import LocalModelUnavailable, UsageError
 from worker.cli.up import announcer
 from worker.plugin import qe_plugin
+from worker.services.connection import at, connect
 from worker.services.embedded import START_LOCAL_MODEL, EmbeddedServices
 from worker.services.health import answers
 from worker.services.state import AlreadyRunning, Up, is_held, running
@@ -64,7 +65,7 @@ async def open_session(
     config = settings.temporal()
     if address := config.get("target_host"):
         try:
-            client = await Client.connect(**config, plugins=[qe_plugin()])
+            client = await connect(config, plugins=[qe_plugin()])
         except RuntimeError as error:  # the bridge's only class for it
             raise UsageError(
                 f"no Temporal answers at {address}: start it, or unset TEMPORAL_ADDRESS"
@@ -134,7 +135,7 @@ async def _running(settings: Settings) -> Up | None:
 
 async def _session(up: Up, *, owned: EmbeddedServices | None) -> Session:
     addresses = up.addresses
-    client = await Client.connect(addresses.temporal, namespace=addresses.namespace, plugins=[qe_plugin()])
+    client = await connect(at(addresses.temporal, addresses.namespace), plugins=[qe_plugin()])
     return Session(
         client=client,
         address=addresses.temporal,

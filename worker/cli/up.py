@@ -131,9 +131,8 @@ def _tell_ready(console: Console, running: Up, model: ChosenModel, *, as_json: b
     from rich.markup import escape
 
     console.print(f"  {'model':<11} {model.model} ({escape(model.reason)})", soft_wrap=True)
-    console.print(
-        f"[bold green]ready[/]: qe run pipeline . (Ctrl-C here stops everything; logs in {_logs(running)})"
-    )
+    hint = f"qe run pipeline . (Ctrl-C here stops everything; logs in {_logs(running)})"
+    console.print(f"[bold green]ready[/]: {hint}", soft_wrap=True)
 
 
 def _logs(running: Up) -> str:

@@ -21,8 +21,9 @@ from qefleet.contracts.runs import RunResult
 from qefleet.errors import QeError, UsageError
 
 _POLL_S = 1.0
-_QUERY_S = 5.0
-_RETRY_S = 1.0
+_SILENT_S = 20.0
+RPC_TIMEOUT = timedelta(seconds=5)
+"""For each call: without one, a call to a server that is away is tried again for ever."""
 _HOPELESS = {
     RPCStatusCode.NOT_FOUND,
     RPCStatusCode.INVALID_ARGUMENT,
@@ -48,13 +49,19 @@ class ServicesMoved(Exception):
 
 
 async def wait_for(
-    handle: Handle, *, show: Show, away: Callable[[bool], None], moved: Callable[[], bool]
+    handle: Handle,
+    *,
+    show: Show,
+    silent: Callable[[], None],
+    away: Callable[[bool], None],
+    moved: Callable[[], bool],
 ) -> RunResult:
     """The run's result, however often the server, the workers or the database restart meanwhile.
 
     Args:
         handle: The run.
         show: Given each state of its progress.
+        silent: Called when nobody has answered for its progress for long.
         away: Told whether the server is out of reach, whenever that changes.
         moved: Asked while it is out of reach whether there's no sense in waiting for it.
 
@@ -63,7 +70,7 @@ async def wait_for(
         RunFailed: It failed, was cancelled or terminated.
         UsageError: There is no such run.
     """
-    watching = asyncio.create_task(_poll(handle, show))
+    watching = asyncio.create_task(_poll(handle, show, silent))
     try:
         result = await _result(handle, away, moved)
     except WorkflowFailureError as failure:
@@ -77,10 +84,20 @@ async def wait_for(
 
 
 async def _result(handle: Handle, away: Callable[[bool], None], moved: Callable[[], bool]) -> RunResult:
+    """Ask whether it has ended until it has.
+
+    Not `handle.result()` from the start: while the server is away that call goes on trying inside the SDK,
+    for ever, and a process with such a call can't even end.
+    """
     reachable = True
     while True:
         try:
-            return await handle.result()
+            about = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+            if about.close_time is not None:
+                return await handle.result(rpc_timeout=RPC_TIMEOUT)
+            if not reachable:
+                reachable = True
+                away(False)
         except RPCError as error:
             if error.status in _HOPELESS:
                 raise UsageError(f"no run {handle.id} here: {error.message}") from error
@@ -89,23 +106,27 @@ async def _result(handle: Handle, away: Callable[[bool], None], moved: Callable[
                 away(True)
             if moved():
                 raise ServicesMoved from error
-        await asyncio.sleep(_RETRY_S)
-        if not reachable and await _progress(handle):
-            reachable = True
-            away(False)
+        await asyncio.sleep(_POLL_S)
 
 
-async def _poll(handle: Handle, show: Show) -> None:
+async def _poll(handle: Handle, show: Show, silent: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    heard = loop.time()
+    told = False
     while True:
         if progress := await _progress(handle):
             show(progress)
+            heard, told = loop.time(), False
+        elif loop.time() - heard > _SILENT_S and not told:
+            silent()
+            told = True
         await asyncio.sleep(_POLL_S)
 
 
 async def _progress(handle: Handle) -> Progress | None:
     """How far it is; None while nobody can tell."""
     try:
-        return await handle.query("progress", result_type=Progress, rpc_timeout=timedelta(seconds=_QUERY_S))
+        return await handle.query("progress", result_type=Progress, rpc_timeout=RPC_TIMEOUT)
     except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
         return None
 

@@ -17,6 +17,7 @@ from temporalio.client import Client
 from qefleet.errors import QeError, SettingsError
 from qefleet.sql.embedded import EmbeddedPostgres
 from qefleet.sql.migrate import migrate
+from worker.services.connection import at, connect
 from worker.services.gateway import gateway_service
 from worker.services.local_model import find_weights, local_model_service
 from worker.services.ports import HOST, choose_port
@@ -278,10 +279,6 @@ class _Connection:
     async def get(self) -> Client:
         if self._client is None:
             own = self._settings.temporal()
-            if own.get("target_host"):
-                self._client = await Client.connect(**own)
-            else:
-                self._client = await Client.connect(
-                    self._addresses.temporal, namespace=self._addresses.namespace
-                )
+            embedded = at(self._addresses.temporal, self._addresses.namespace)
+            self._client = await connect(own if own.get("target_host") else embedded)
         return self._client

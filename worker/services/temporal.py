@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sysconfig
+from datetime import timedelta
 from pathlib import Path
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client
 from temporalio.service import RPCError
 
 from qefleet.contracts.attributes import ALL
 from qefleet.errors import MissingTool
+from worker.services.connection import at, connect
 from worker.services.environment import plain_environment
 from worker.services.ports import HOST
 from worker.services.service import Service
@@ -80,8 +81,10 @@ async def _serves(address: str, namespace: str) -> bool:
     writer.close()
     try:
         async with asyncio.timeout(_ONE_LOOK_S):
-            client = await Client.connect(address, namespace=namespace)
-            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+            client = await connect(at(address, namespace))
+            await client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=namespace), timeout=timedelta(seconds=_ONE_LOOK_S)
+            )
     except (RPCError, RuntimeError, TimeoutError):  # RuntimeError: the bridge couldn't connect
         return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -86,7 +87,8 @@ async def _polls(connect: Callable[[], Awaitable[Client]], pid: int) -> bool:
                     namespace=client.namespace,
                     task_queue=TaskQueue(name=TASK_QUEUE),
                     task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-                )
+                ),
+                timeout=timedelta(seconds=_ONE_LOOK_S),
             )
     except (RPCError, RuntimeError, TimeoutError):  # RuntimeError: the bridge couldn't connect
         return False

@@ -19,7 +19,7 @@ _MOST_FILES = 20_000
 def main() -> int:
     """Run the test as `/qe/spec.json` says; the exit code is pytest's, 128 + n for signal n."""
     spec: dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
-    sys.path[0] = os.getcwd()
+    sys.path[0] = str(Path.cwd())
     sys.path.append("/qe")
     before = _tree()
     child = os.fork()
@@ -44,14 +44,14 @@ def _run(spec: dict[str, Any]) -> int:
     )
     configured = measuring.get_option("run:omit")
     measuring.set_option("run:omit", [*(configured if isinstance(configured, list) else []), *spec["omit"]])
-    os.makedirs("/tmp/qe-coverage")  # noqa: S108
+    Path("/tmp/qe-coverage").mkdir()  # noqa: S108
     measuring.start()
     status = _pytest(spec["pytest"])
     measuring.stop()
     measuring.save()
     if measuring.get_option("run:parallel"):
         measuring.combine()
-    root = os.getcwd()
+    root = Path.cwd()
     reached = [name for name in measuring.get_data().measured_files() if measuring.get_data().lines(name)]
     wanted = [name for name in reached if os.path.relpath(name, root) in set(spec["files"])]
     if wanted:
@@ -78,9 +78,9 @@ def _tree() -> dict[str, tuple[int, int]]:
         for name in files:
             if name.startswith(".coverage"):
                 continue
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            found[path] = (status.st_size, status.st_mtime_ns)
+            path = Path(folder, name)
+            status = path.lstat()
+            found[str(path)] = (status.st_size, status.st_mtime_ns)
             if len(found) >= _MOST_FILES:
                 return found
     return found

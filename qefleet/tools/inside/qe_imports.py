@@ -15,7 +15,7 @@ from pathlib import Path
 def main() -> None:
     """Try each `(module, name)`; an answer is null, or why it doesn't resolve."""
     wanted: list[tuple[str, str | None]] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
-    sys.path[0] = os.getcwd()
+    sys.path[0] = str(Path.cwd())
     sys.path += [folder for folder in os.environ.get("QE_TEST_FOLDER", "").split(os.pathsep) if folder]
     answers = [_problem(module, name) for module, name in wanted]
     Path("/out/imports.json").write_text(json.dumps(answers), "utf-8")

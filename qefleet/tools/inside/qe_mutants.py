@@ -24,7 +24,7 @@ _LOADED = 64  # added to the control's exit code when the mutated file really wa
 def main() -> int:
     """Run control and mutants as `/qe/spec.json` says; results in `/out/mutants.json`."""
     spec: dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
-    sys.path[0] = os.getcwd()
+    sys.path[0] = str(Path.cwd())
     sys.path.append("/qe")
     sys.dont_write_bytecode = True
     deadline = time.monotonic() + spec["total_s"]

@@ -66,7 +66,7 @@ def _reports(*, contexts: bool) -> dict[str, int]:
     """Write JSON, Cobertura and LCOV; exit code by report."""
     coverage = [sys.executable, "-m", "coverage"]
     data = "--data-file=/out/.coverage"
-    if not os.path.exists("/out/.coverage"):
+    if not Path("/out/.coverage").exists():
         # `parallel = true` in the project's configuration writes one file a process
         subprocess.call([*coverage, "combine", "--quiet", data])
     wanted = {

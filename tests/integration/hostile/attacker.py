@@ -11,6 +11,7 @@ import psutil
 
 from qefleet.workspace.sandbox import Finished, Limits, Mount, Sandbox
 
+INTERPRETER = os.path.realpath(sys.executable)
 CANARY = "canary-7f3a9c51-do-not-leak"
 SMALL = Limits(
     wall_s=8,
@@ -35,7 +36,7 @@ class Attacker:
     async def run(self, program: str, *arguments: str, limits: Limits = SMALL) -> Finished:
         """Run a Python program; `sys.argv[1]` is the marker that all its processes carry."""
         return await self.sandbox.run(
-            [os.path.realpath(sys.executable), "-c", program, self.marker, *arguments],
+            [INTERPRETER, "-c", program, self.marker, *arguments],
             mounts=[Mount(self.project, "/src", layered=True)],
             cwd="/src",
             limits=limits,

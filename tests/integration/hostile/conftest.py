@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from attacker import CANARY, Attacker
 
 from qefleet.workspace.sandbox import Sandbox
-from tests.integration.hostile.attacker import CANARY, Attacker
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     keeper.communicate()
 
 
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    return Sandbox.detect(scratch_root=tmp_path_factory.mktemp("scratch"))
+
+
 @pytest.fixture
 async def attacker(
-    guarded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, guarded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Attacker]:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     project = tmp_path / "project"
@@ -37,7 +42,6 @@ async def attacker(
     (project / "module.py").write_text("VALUE = 1\n")
     (project / "link").symlink_to(guarded / "secret.txt")
     project.chmod(0o777)
-    sandbox = Sandbox.detect(scratch_root=tmp_path / "scratch")
     attacker = Attacker(sandbox, project, f"attack-{uuid.uuid4().hex}")
     yield attacker
     assert attacker.survivors() == []

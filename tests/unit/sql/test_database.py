@@ -53,8 +53,12 @@ def test_numbers_that_are_none_are_refused(value: float) -> None:
 
 
 async def test_trouble_that_passes_is_waited_for() -> None:
-    """Work that fails twice because Postgres is away is done the third time."""
-    failures = [ConnectionRefusedError(), asyncpg.InternalClientError("cannot switch to state 3")]
+    """Work that fails because Postgres is away, in each of asyncpg's ways to say so, is done later."""
+    failures = [
+        ConnectionRefusedError(),
+        asyncpg.InternalClientError("cannot switch to state 3"),
+        asyncpg.InterfaceError("cannot call Transaction.__aexit__(): the underlying connection is closed"),
+    ]
 
     async def work() -> str:
         if failures:
@@ -65,7 +69,13 @@ async def test_trouble_that_passes_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [asyncpg.InternalClientError("a bug"), asyncpg.UndefinedTableError("x"), KeyError()]
+    "error",
+    [
+        asyncpg.InternalClientError("a bug"),
+        asyncpg.InterfaceError("pool is closed"),
+        asyncpg.UndefinedTableError("x"),
+        KeyError(),
+    ],
 )
 async def test_other_trouble_is_told_at_once(error: Exception) -> None:
     """What another try can't mend is raised as it is."""

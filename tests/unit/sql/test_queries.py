@@ -9,7 +9,7 @@ from qefleet.sql.queries import load_queries, parse_queries
 
 def test_statements_are_found_by_name() -> None:
     """Each statement comes without its description and its semicolon."""
-    text = "-- top\n\n-- name: one\n-- What it does.\nSELECT 1;\n\n-- name: two\n-- More.\n-- Lines.\nSELECT\n2\n"
+    text = "-- top\n\n-- name: one\n-- What it does.\nSELECT 1;\n-- name: two\n-- Two\n-- lines.\nSELECT\n2\n"
 
     assert parse_queries(text) == {"one": "SELECT 1", "two": "SELECT\n2"}
 

@@ -1,0 +1,63 @@
+"""A small project whose untested functions, and the right tests for them, are known."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+FUNCTIONS = 12
+
+_FUNCTION = '''
+
+def scale_{n}(value):
+    """Scale what is above {n}, shift what isn't."""
+    if value > {n}:
+        return value * {factor}
+    return value - {n}
+'''
+
+_TEST = """from planted.shapes import scale_{n}
+
+
+def test_scale_{n}_above():
+    assert scale_{n}({above}) == {product}
+
+
+def test_scale_{n}_below():
+    assert scale_{n}(0) == -{n}
+"""
+
+
+def make_project(folder: Path, *, functions: int = FUNCTIONS, red: bool = False) -> Path:
+    """Write the project: `functions` untested functions, and a suite that tests another one."""
+    package, tests = folder / "planted", folder / "tests"
+    package.mkdir(parents=True)
+    tests.mkdir()
+    source = "def known(value):\n    return value + 1\n"
+    source += "".join(_FUNCTION.format(n=n, factor=n + 2) for n in range(1, functions + 1))
+    (package / "__init__.py").write_text("")
+    (package / "shapes.py").write_text(source)
+    (tests / "test_shapes.py").write_text(
+        f"from planted.shapes import known\n\n\ndef test_known():\n    assert known(1) == {3 if red else 2}\n"
+    )
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n\n'
+        '[project]\nname = "planted"\nversion = "1.0"\n\n[tool.setuptools]\npackages = ["planted"]\n'
+    )
+    return folder
+
+
+def right_test(n: int) -> str:
+    """A test of `scale_n` that reaches both branches and notices every fault in them."""
+    return _TEST.format(n=n, above=n + 1, product=(n + 1) * (n + 2))
+
+
+def answer(prompt: str, request: dict[str, Any]) -> str:
+    """What the scripted provider says: the right test for the function that is asked for."""
+    del request
+
+    if asked := re.search(r"Write three tests for `scale_(\d+)`", prompt):
+        return json.dumps({"tests": right_test(int(asked[1]))})
+    return json.dumps({"summary": "small shapes", "first": [], "causes": [], "next_steps": []})

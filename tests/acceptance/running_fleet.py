@@ -1,0 +1,98 @@
+"""The whole system for a test: embedded services, real workers, a scripted provider."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import psutil
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from qefleet.contracts.measured import Measured
+from qefleet.contracts.runs import TASK_QUEUE, RunResult
+from qefleet.testing.provider import ScriptedProvider
+from worker.main import connect
+from worker.services.embedded import EmbeddedServices
+from worker.settings import Settings, resolve_model
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class RunningFleet:
+    """Handles on all parts."""
+
+    client: Client
+    provider: ScriptedProvider
+    services: EmbeddedServices
+
+    async def execute(self, run_input: Any, *, workflow_id: str) -> RunResult:
+        """Start a Pipeline and wait for its result, over restarts of the server."""
+        while True:
+            try:
+                handle = await self.client.start_workflow(
+                    "Pipeline",
+                    run_input,
+                    id=workflow_id,
+                    task_queue=TASK_QUEUE,
+                    result_type=RunResult,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                )
+                return await handle.result()
+            except WorkflowAlreadyStartedError:
+                return await self.client.get_workflow_handle(workflow_id, result_type=RunResult).result()
+            except RPCError:  # the server restarts
+                await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def running_fleet(
+    data: Path, *, replies: str = f"{HERE / 'planted.py'}:answer", extra: Mapping[str, str] | None = None
+) -> AsyncIterator[RunningFleet]:
+    """Everything embedded, on free ports, with `openai/gpt-4.1-mini` answered by a script."""
+    async with ScriptedProvider(replies=replies) as provider:
+        environment = {
+            "QE_DATA_DIR": str(data),
+            "QE_MODEL": "openai/gpt-4.1-mini",
+            "OPENAI_API_KEY": "sk-test-canary",
+            "OPENAI_BASE_URL": f"{provider.url}/v1",
+            **(extra or {}),
+        }
+        with mock.patch.dict(os.environ, environment):
+            settings = Settings.load(env_file=None)
+        services = EmbeddedServices(settings, model=resolve_model(settings), announce=lambda _: None)
+        async with services:
+            client = await connect(settings, services.up.addresses.temporal)
+            yield RunningFleet(client, provider, services)
+
+
+def children(module: str) -> list[psutil.Process]:
+    """This process' own children that run a Python module, or a program of that name."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if any(module in part for part in child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def figures(result: RunResult) -> dict[str, float]:
+    """All measured numbers of a run, by step and name."""
+    return {
+        f"{step.step}.{name}": metric.value
+        for step in result.steps
+        for name, metric in step.measured.metrics.items()
+        if isinstance(metric, Measured)
+    }

@@ -1,0 +1,361 @@
+"""The measuring tools on a small planted project, in the real sandbox."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from qefleet.contracts.coverage import CoverageTotals
+from qefleet.contracts.execution import SuiteCounts, SuiteOutcome
+from qefleet.contracts.generation import Filter, GenerationState, Segment
+from qefleet.testing.ground import LocalGround
+from qefleet.tools.candidates import JudgeLimits, begin_generation, judge_proposal
+from qefleet.tools.ghostwriter import ghostwrite
+from qefleet.tools.keep import kept_files
+from qefleet.tools.mutants import make_mutants, run_mutants
+from qefleet.tools.project import read_layout
+from qefleet.tools.segments import find_segments
+from qefleet.tools.source_tree import read_source
+from qefleet.tools.suite import run_suite, suite_metrics
+from qefleet.workspace.sandbox import Sandbox
+
+_MODULE = '''"""Planted."""
+
+
+def covered(x):
+    return x + 1
+
+
+def grade(points: int) -> str:
+    if points >= 90:
+        return "A"
+    if points >= 80:
+        return "B"
+    return "C"
+
+
+def tidy(text: str) -> str:
+    return " ".join(text.split())
+
+
+_SEEN: list[int] = []
+
+
+def once(x):
+    """Fails when it is called twice in one process."""
+    _SEEN.append(x)
+    assert len(_SEEN) == 1
+    return x
+'''
+_TESTS = "from planted.mod import covered\n\n\ndef test_covered():\n    assert covered(1) == 2\n"
+_PYPROJECT = """
+[tool.pytest.ini_options]
+addopts = "-p no:asyncio -p no:anyio -p no:timeout --strict-markers"
+testpaths = ["tests"]
+"""
+
+
+def _write(folder: Path, files: dict[str, str]) -> Path:
+    """A project that the sandbox's user may write to, as workspaces are."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    return Sandbox.detect(scratch_root=tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.fixture
+def ground(tmp_path: Path, sandbox: Sandbox) -> LocalGround:
+    files = {
+        "pyproject.toml": _PYPROJECT,
+        "planted/__init__.py": "",
+        "planted/mod.py": _MODULE,
+        "tests/test_mod.py": _TESTS,
+    }
+    return LocalGround(_write(tmp_path / "project", files), Path(sys.prefix), sandbox)
+
+
+async def _begin(ground: LocalGround) -> tuple[GenerationState, dict[str, Segment]]:
+    state = await begin_generation(ground, await run_suite(ground, coverage=True))
+    segments = find_segments(ground.project, state.open_lines, state.open_branches)
+    return state, {segment.qualname: segment for segment in segments}
+
+
+async def test_a_suite_is_measured_with_its_coverage(ground: LocalGround) -> None:
+    """Counts, totals, gaps, the command for a person, and reports under the hashes that the run names."""
+    run = await run_suite(ground, coverage=True)
+
+    assert run.coverage is not None
+    assert (run.details.outcome, run.details.counts) == (SuiteOutcome.PASSED, SuiteCounts(total=1, passed=1))
+    assert run.details.command == "coverage run --branch --source=planted -m pytest"
+    assert run.coverage.totals == CoverageTotals(
+        lines_covered=8, lines_total=17, branches_covered=0, branches_total=4
+    )
+    kept = {reference.name: reference.digest for reference, _ in run.artifacts}
+    assert {"junit.xml", "coverage.json", "coverage.xml", "coverage.lcov"} <= kept.keys()
+    assert [tool.artifact and tool.artifact.digest for tool in run.tools] == [
+        kept["junit.xml"],
+        kept["coverage.json"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("test", "outcome"),
+    [
+        ("def test_a():\n    assert 1 == 2\n", SuiteOutcome.FAILED),
+        ("import planted.nothing\n", SuiteOutcome.COLLECTION_FAILED),
+        ("x = 1\n", SuiteOutcome.NO_TESTS),
+        ("import os\ndef test_a():\n    os._exit(0)\n", SuiteOutcome.UNREPORTED),
+        ("import pytest\ndef test_a():\n    pytest.exit('x', returncode=0)\n", SuiteOutcome.UNREPORTED),
+        (
+            "import os, signal\ndef test_a():\n    os.kill(os.getpid(), signal.SIGKILL)\n",
+            SuiteOutcome.UNREPORTED,
+        ),
+    ],
+)
+async def test_a_suite_that_does_not_pass_is_told_by_its_kind(
+    ground: LocalGround, test: str, outcome: SuiteOutcome
+) -> None:
+    """An exit code of success without an agreeing report is no pass."""
+    _write(ground.project, {"tests/test_mod.py": test})
+
+    run = await run_suite(ground, coverage=False)
+
+    assert run.details.outcome is outcome
+    assert not run.green
+
+
+async def test_a_suite_that_hangs_is_stopped_and_not_measured(ground: LocalGround) -> None:
+    """No figure of a run that came to no end counts."""
+    _write(ground.project, {"tests/test_mod.py": "import time\ndef test_a():\n    time.sleep(600)\n"})
+
+    run = await run_suite(ground, coverage=False, timeout_s=3)
+
+    assert run.details.outcome is SuiteOutcome.TIMED_OUT
+    assert {metric.kind for metric in suite_metrics(run).values()} == {"unmeasured"}
+
+
+async def test_failing_tests_are_named_as_pytest_takes_them(ground: LocalGround) -> None:
+    """A node id from the result runs that test alone."""
+    source = "import pytest\n\nclass TestX:\n    @pytest.mark.parametrize('x', [1, 2])\n    def test_a(self, x):\n        assert x == 1\n"
+    _write(ground.project, {"tests/test_mod.py": source})
+
+    whole = await run_suite(ground, coverage=False)
+    alone = await run_suite(ground, coverage=False, only=sorted(whole.failing_ids))
+
+    assert whole.failing_ids == {"tests/test_mod.py::TestX::test_a[2]"}
+    assert alone.details.counts == SuiteCounts(total=1, failed=1)
+
+
+async def test_random_order_is_repeatable(ground: LocalGround) -> None:
+    """A seed stands for one order, and another seed for another."""
+    source = "seen = []\n" + "".join(
+        f"def test_{n}():\n    seen.append({n})\n    assert len(seen) < 8 or print(seen)\n" for n in range(8)
+    )
+    _write(ground.project, {"tests/test_mod.py": source})
+
+    runs = [await run_suite(ground, coverage=False, order_seed=seed) for seed in (1, 1, 2)]
+
+    first, second, third = (sorted(run.failing_ids) for run in runs)
+    assert len(first) == len(third) == 1
+    assert first == second
+
+
+async def test_good_tests_are_kept_and_bad_ones_rejected_by_the_right_filter(ground: LocalGround) -> None:
+    """One proposal with every kind: each test is judged by itself, and each rejection names its filter."""
+    state, segments = await _begin(ground)
+    proposal = """
+import os, socket
+import pytest
+from planted.mod import grade
+
+def test_good():
+    assert grade(95) == "A"
+
+def test_also_good():
+    assert grade(85) == "B"
+    assert grade(10) == "C"
+
+def test_adds_nothing():
+    assert grade(99) == "A"
+
+def test_wrong():
+    assert grade(10) == "F"
+
+def test_asserts_nothing():
+    grade(10)
+
+def test_says_too_little():
+    assert tidy("a  b") is not None
+
+def test_network():
+    assert socket.create_connection(("192.0.2.1", 80), timeout=2)
+
+def test_exits():
+    assert grade(10) == "C"
+    os._exit(0)
+
+def test_ends_pytest():
+    assert grade(10) == "C"
+    pytest.exit("done", returncode=0)
+
+def test_deletes():
+    assert grade(10) == "C"
+    os.remove("/src/tests/test_mod.py")
+
+def test_skips_silently():
+    assert grade(10) == "C"
+    raise getattr(pytest, "s" + "kip").Exception("later")
+
+@pytest.mark.xfail
+def test_expected_to_fail():
+    assert grade(10) == "F"
+"""
+
+    judged = await judge_proposal(ground, segments["grade"], proposal, state)
+
+    assert {verdict.test: verdict.filter for verdict in judged.verdicts} == {
+        "test_good": None,
+        "test_also_good": None,
+        "test_adds_nothing": Filter.GAIN,
+        "test_wrong": Filter.RUNS,
+        "test_asserts_nothing": Filter.STATIC,
+        "test_says_too_little": Filter.MUTANTS,
+        "test_network": Filter.RUNS,
+        "test_exits": Filter.REPORT,
+        "test_ends_pytest": Filter.REPORT,
+        "test_deletes": Filter.RUNS,
+        "test_skips_silently": Filter.REPORT,
+        "test_expected_to_fail": Filter.STATIC,
+    }
+    assert [test.name for test in judged.state.kept] == ["test_good", "test_also_good"]
+    assert (judged.state.proposed, sum(judged.state.rejected.values())) == (12, 10)
+
+
+async def test_what_is_kept_adds_up_to_what_is_measured(ground: LocalGround) -> None:
+    """The accumulated state and a run of the whole suite with the merged files agree line by line."""
+    state, segments = await _begin(ground)
+    proposal = "def test_a():\n    assert grade(95) == 'A'\n\ndef test_b():\n    assert grade(1) == 'C'\n"
+
+    state = (await judge_proposal(ground, segments["grade"], proposal, state)).state
+    files = kept_files(ground.project, read_layout(ground.project), state.kept)
+    after = await run_suite(
+        ground, coverage=True, files={path: text.encode() for path, text in files.items()}
+    )
+
+    assert after.coverage is not None
+    assert after.details.counts == SuiteCounts(total=3, passed=3)
+    (mod,) = (file for file in after.coverage.files if file.path == "planted/mod.py")
+    assert (mod.missing_lines, mod.missing_branches) == (
+        state.open_lines["planted/mod.py"],
+        state.open_branches["planted/mod.py"],
+    )
+
+
+async def test_an_endless_test_is_stopped_at_its_limit(ground: LocalGround) -> None:
+    """A loop costs its time limit once, and its reason says so."""
+    state, segments = await _begin(ground)
+    proposal = "def test_a():\n    while grade(1):\n        pass\n    assert False\n"
+
+    judged = await judge_proposal(ground, segments["grade"], proposal, state, limits=JudgeLimits(wall_s=2))
+
+    (verdict,) = judged.verdicts
+    assert (verdict.filter, verdict.runs, verdict.reason) == (
+        Filter.RUNS,
+        1,
+        "it did not end within 2 seconds",
+    )
+
+
+async def test_tests_that_break_the_suite_together_are_told_apart(ground: LocalGround) -> None:
+    """Each passes alone; the second one of the suite fails, and only that one is rejected."""
+    state, segments = await _begin(ground)
+    state = state.model_copy(update={"order_seed": None})
+    more = state.open_lines | {"planted/mod.py": [*state.open_lines["planted/mod.py"], 1]}
+    proposal = "def test_a():\n    assert once(1) == 1\n\ndef test_b():\n    assert once(2) == 2 and tidy(' a') == 'a'\n"
+
+    judged = await judge_proposal(
+        ground, segments["once"], proposal, state.model_copy(update={"open_lines": more})
+    )
+
+    assert [(verdict.test, verdict.filter) for verdict in judged.verdicts] == [
+        ("test_a", None),
+        ("test_b", Filter.SUITE),
+    ]
+
+
+async def test_a_wrong_import_of_the_right_name_is_mended(ground: LocalGround) -> None:
+    """What exists in the module under test is imported from there, whatever the proposal guessed."""
+    state, segments = await _begin(ground)
+    proposal = "from your_module import tidy\n\ndef test_a():\n    assert tidy(' a  b ') == 'a b'\n"
+
+    judged = await judge_proposal(ground, segments["tidy"], proposal, state)
+
+    assert [test.imports for test in judged.state.kept] == [["from planted.mod import tidy"]]
+
+
+async def test_an_import_that_resolves_nowhere_is_rejected(ground: LocalGround) -> None:
+    """The first filter asks the target's own environment."""
+    state, segments = await _begin(ground)
+    proposal = "import no_such_thing\n\ndef test_a():\n    assert tidy(no_such_thing.x) == 'a'\n"
+
+    judged = await judge_proposal(ground, segments["tidy"], proposal, state)
+
+    assert [(v.filter, "no_such_thing" in v.reason) for v in judged.verdicts] == [(Filter.STATIC, True)]
+
+
+async def test_generation_over_a_red_base_allows_the_old_failures(ground: LocalGround) -> None:
+    """A test that failed before may go on failing; nothing else may."""
+    _write(ground.project, {"tests/test_red.py": "def test_red():\n    assert 0\n"})
+    state, segments = await _begin(ground)
+
+    judged = await judge_proposal(
+        ground, segments["tidy"], "def test_a():\n    assert tidy(' a ') == 'a'\n", state
+    )
+
+    assert state.base_failing == ["tests/test_red.py::test_red"]
+    assert [verdict.kept for verdict in judged.verdicts] == [True]
+
+
+async def test_mutants_run_against_a_control(ground: LocalGround) -> None:
+    """Killed and survived are told apart, and nothing is measured when the tests fail without mutation."""
+    tree = read_source(ground.project / "planted/mod.py")
+    assert tree is not None
+    mutants = await make_mutants(tree, "planted/mod.py", [9, 10])
+    path = "tests/test_new.py"
+    fates = {
+        body: await run_mutants(
+            ground,
+            ["-p", "no:cacheprovider", path],
+            tree,
+            mutants,
+            files={path: f"from planted.mod import grade\ndef test_a():\n    {body}\n".encode()},
+        )
+        for body in ("assert grade(90) == 'A'", "assert grade(99)", "assert grade(1) == 'A'")
+    }
+
+    sharp, blunt, wrong = fates.values()
+    assert set(sharp.fates) <= {"killed", "survived"}
+    assert sharp.killed > blunt.killed == 0 == len(wrong.fates)
+    assert wrong.problem == "the tests fail on the unmutated source"
+
+
+async def test_the_ghostwriter_proposes_without_a_model(ground: LocalGround) -> None:
+    """Its idempotence test of an idempotent function passes all filters; its crash oracle asserts nothing."""
+    state, segments = await _begin(ground)
+    texts = await ghostwrite(ground, segments["tidy"])
+
+    judged = [await judge_proposal(ground, segments["tidy"], text, state) for text in texts]
+
+    verdicts = {verdict.test: verdict.filter for found in judged for verdict in found.verdicts}
+    assert verdicts["test_idempotent_tidy"] is None
+    assert verdicts["test_fuzz_tidy"] is Filter.STATIC

@@ -1,0 +1,67 @@
+"""The gate's arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from qefleet.contracts.measured import Measured, Metric, Unmeasured
+from qefleet.contracts.runs import Decision, Thresholds
+from qefleet.tools.gate import decide
+
+
+def _metrics(**values: float) -> dict[str, Metric]:
+    base = {
+        "tests.failed": 0.0,
+        "tests.errors": 0.0,
+        "coverage.line_percent": 90.0,
+        "coverage.branch_percent": 80.0,
+        "coverage.before.line_percent": 90.0,
+    }
+    named = {name.replace("__", "."): value for name, value in values.items()}
+    return {name: Measured(value=value, unit="", tool=0) for name, value in (base | named).items()}
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "metrics", "expected"),
+    [
+        (Thresholds(), _metrics(), Decision.GO),
+        (Thresholds(), _metrics(tests__failed=1), Decision.NO_GO),
+        (Thresholds(), _metrics(tests__errors=1), Decision.NO_GO),
+        (Thresholds(failed_tests_max=2), _metrics(tests__failed=1, tests__errors=1), Decision.GO),
+        (Thresholds(), _metrics(coverage__line_percent=89.999), Decision.NO_GO),
+        (Thresholds(coverage_drop_max=1), _metrics(coverage__line_percent=89), Decision.GO),
+        (Thresholds(line_percent_min=90), _metrics(), Decision.GO),
+        (Thresholds(line_percent_min=90.001), _metrics(), Decision.CONDITIONAL),
+        (Thresholds(branch_percent_min=85), _metrics(), Decision.CONDITIONAL),
+        (Thresholds(line_percent_min=95), _metrics(tests__failed=1), Decision.NO_GO),
+        (Thresholds(failed_tests_max=None, coverage_drop_max=None), {}, Decision.GO),
+    ],
+)
+def test_each_threshold_decides_by_its_severity(
+    thresholds: Thresholds, metrics: dict[str, Metric], expected: Decision
+) -> None:
+    """Broken tests and lost coverage stop; less than was asked for is conditional; bounds are inclusive."""
+    assert decide(thresholds, metrics).decision is expected
+
+
+@pytest.mark.parametrize("name", ["tests.failed", "coverage.line_percent", "coverage.before.line_percent"])
+def test_what_is_not_measured_fails(name: str) -> None:
+    """A number that no tool gave closes the gate, whether it is marked or missing, hard or soft."""
+    metrics = _metrics()
+    absent = {key: value for key, value in metrics.items() if key != name}
+    marked: dict[str, Metric] = {**metrics, name: Unmeasured(reason="the tool crashed")}
+
+    decisions = [decide(Thresholds(line_percent_min=1), found).decision for found in (absent, marked)]
+
+    assert decisions == [Decision.NO_GO, Decision.NO_GO]
+
+
+def test_reason_names_the_rules_that_decided() -> None:
+    """A reader learns the figure and the limit without looking anything up."""
+    found = decide(Thresholds(), _metrics(tests__failed=2))
+
+    assert found.reason == "tests.failed is 2, at most 0 asked"
+    assert [(rule.rule, rule.actual, rule.passed) for rule in found.rules] == [
+        ("failed_tests_max", 2.0, False),
+        ("coverage_drop_max", 0.0, True),
+    ]
