@@ -23,6 +23,8 @@ class JUnit:
     """In the order of the file, all of them."""
     collection_errors: int
     """Files that could not be imported; each counts as an error."""
+    unfinished: int = 0
+    """Tests that began and never ended, as `pytest.exit` within one leaves it; they are in no count."""
 
 
 def parse_junit(content: bytes | None) -> JUnit | None:
@@ -38,10 +40,13 @@ def parse_junit(content: bytes | None) -> JUnit | None:
     except (ParseError, JUnitXmlError, ValueError):
         return None
     worst: dict[str, tuple[str, FailingTest | None]] = {}
-    collection = 0
+    collection = unfinished = 0
     for suite in suites:
         for case in suite:
             node_id = _node_id(case)
+            if not node_id:
+                unfinished += 1
+                continue
             kind, failing = _outcome(node_id, case)
             # a test whose call passes and whose tear-down fails has two entries
             if _RANK[kind] >= _RANK[worst.get(node_id, ("passed", None))[0]]:
@@ -58,6 +63,7 @@ def parse_junit(content: bytes | None) -> JUnit | None:
         ),
         failing=tuple(failing for _, failing in worst.values() if failing),
         collection_errors=collection,
+        unfinished=unfinished,
     )
 
 

@@ -152,7 +152,12 @@ def _calls_of(node: ast.AST, names: set[str]) -> list[ast.AST]:
 
 
 def _trivial(expression: ast.expr) -> bool:
-    """True of expressions that say nothing about the code: constants only, or a thing equal to itself."""
+    """True of expressions that say nothing about the code: constants only, or a thing equal to itself.
+
+    `assert False` is none of them: it marks a place that must not be reached.
+    """
+    if isinstance(expression, ast.Constant) and not expression.value:
+        return False
     if not any(isinstance(item, ast.Name | ast.Call | ast.Attribute) for item in ast.walk(expression)):
         return True
     match expression:

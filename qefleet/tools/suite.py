@@ -198,7 +198,7 @@ def _ended(exit_code: int | None, junit: JUnit | None, *, timed_out: bool) -> Su
         return SuiteOutcome.UNREPORTED
     total, broken = junit.counts.total, junit.counts.failed + junit.counts.errors
     agreeing = {
-        0: (SuiteOutcome.PASSED, total > 0 and broken == 0),
+        0: (SuiteOutcome.PASSED, total > 0 and not broken and not junit.unfinished),
         1: (SuiteOutcome.FAILED, broken > 0),
         2: (SuiteOutcome.COLLECTION_FAILED, junit.collection_errors > 0),
         5: (SuiteOutcome.NO_TESTS, total == 0),

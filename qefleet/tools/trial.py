@@ -147,8 +147,8 @@ def _unreported(junit: JUnit | None, *, watched: bool) -> str | None:
     """Why an exit code of success proves nothing."""
     if junit is None or not watched:
         return "it exited with success but without a report: the process was ended from within"
-    if not junit.counts.total:
-        return "it exited with success, and no test ran"
+    if junit.unfinished or not junit.counts.total:
+        return "it exited with success, and no test came to its end"
     if junit.counts.passed != junit.counts.total:
         return f"{junit.counts.skipped} of {junit.counts.total} were skipped or expected to fail"
     return None

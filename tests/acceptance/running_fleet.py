@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ class RunningFleet:
 @asynccontextmanager
 async def running_fleet(
     data: Path, *, replies: str = f"{HERE / 'planted.py'}:answer", extra: Mapping[str, str] | None = None
-) -> AsyncIterator[RunningFleet]:
+) -> AsyncGenerator[RunningFleet]:
     """Everything embedded, on free ports, with `openai/gpt-4.1-mini` answered by a script."""
     async with ScriptedProvider(replies=replies) as provider:
         environment = {

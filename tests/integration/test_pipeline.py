@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
+from qefleet.contracts import attributes
 from qefleet.contracts.progress import Progress
 from qefleet.contracts.runs import TASK_QUEUE, Decision, RunResult
 from worker.plugin import qe_plugin
@@ -25,7 +26,7 @@ Handle = WorkflowHandle[Any, Any]
 
 
 @asynccontextmanager
-async def working(temporal: WorkflowEnvironment, fleet: FakeFleet) -> AsyncIterator[str]:
+async def working(temporal: WorkflowEnvironment, fleet: FakeFleet) -> AsyncGenerator[str]:
     """A worker of the fleet on a task queue of its own."""
     queue = f"{TASK_QUEUE}-{uuid4().hex[:8]}"
     async with Worker(
@@ -77,8 +78,9 @@ async def test_progress_shows_each_agent(temporal: WorkflowEnvironment) -> None:
 
     assert [step.status for step in progress.steps] == ["completed"] * 4
     assert "quality-gate" in metadata
-    found = {pair.key.name: pair.value for pair in described.typed_search_attributes}
-    assert (found["QeDecision"], found["QeTarget"], found["QePhase"]) == ("GO", "pypi:x==1", "done")
+    found = described.typed_search_attributes
+    shown = [found.get(key) for key in (attributes.DECISION, attributes.TARGET, attributes.PHASE)]
+    assert shown == ["GO", "pypi:x==1", "done"]
 
 
 async def test_failed_step_stops_the_run_and_fails_it(temporal: WorkflowEnvironment) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import compileall
+import re
+import shutil
+import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -52,7 +56,7 @@ def once(x):
 _TESTS = "from planted.mod import covered\n\n\ndef test_covered():\n    assert covered(1) == 2\n"
 _PYPROJECT = """
 [tool.pytest.ini_options]
-addopts = "-p no:asyncio -p no:anyio -p no:timeout --strict-markers"
+addopts = "--strict-markers"
 testpaths = ["tests"]
 """
 
@@ -73,15 +77,40 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     return Sandbox.detect(scratch_root=tmp_path_factory.mktemp("scratch"))
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with what tools need, copied from ours, byte-compiled as prepared ones are."""
+    folder = tmp_path_factory.mktemp("environment")
+    folder.chmod(0o755)
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for name in (
+        "pytest",
+        "pluggy",
+        "iniconfig",
+        "packaging",
+        "pygments",
+        "coverage",
+        "hypothesis",
+        "sortedcontainers",
+    ):
+        for file in metadata.files(name) or ():
+            if ".." not in file.parts and file.suffix != ".pyc":
+                (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file.locate(), packages / file)
+    compileall.compile_dir(packages, quiet=2, rx=re.compile("pygments/lexers"))
+    return folder
+
+
 @pytest.fixture
-def ground(tmp_path: Path, sandbox: Sandbox) -> LocalGround:
+def ground(tmp_path: Path, environment: Path, sandbox: Sandbox) -> LocalGround:
     files = {
         "pyproject.toml": _PYPROJECT,
         "planted/__init__.py": "",
         "planted/mod.py": _MODULE,
         "tests/test_mod.py": _TESTS,
     }
-    return LocalGround(_write(tmp_path / "project", files), Path(sys.prefix), sandbox)
+    return LocalGround(_write(tmp_path / "project", files), environment, sandbox)
 
 
 async def _begin(ground: LocalGround) -> tuple[GenerationState, dict[str, Segment]]:
@@ -132,6 +161,7 @@ async def test_a_suite_that_does_not_pass_is_told_by_its_kind(
 
     assert run.details.outcome is outcome
     assert not run.green
+    assert run.tools[0].version[0].isdigit(), "the run itself has to work"
 
 
 async def test_a_suite_that_hangs_is_stopped_and_not_measured(ground: LocalGround) -> None:
@@ -146,7 +176,10 @@ async def test_a_suite_that_hangs_is_stopped_and_not_measured(ground: LocalGroun
 
 async def test_failing_tests_are_named_as_pytest_takes_them(ground: LocalGround) -> None:
     """A node id from the result runs that test alone."""
-    source = "import pytest\n\nclass TestX:\n    @pytest.mark.parametrize('x', [1, 2])\n    def test_a(self, x):\n        assert x == 1\n"
+    source = (
+        "import pytest\n\n\nclass TestX:\n    @pytest.mark.parametrize('x', [1, 2])\n"
+        "    def test_a(self, x):\n        assert x == 1\n"
+    )
     _write(ground.project, {"tests/test_mod.py": source})
 
     whole = await run_suite(ground, coverage=False)
@@ -178,6 +211,9 @@ import os, socket
 import pytest
 from planted.mod import grade
 
+def test_says_too_little():
+    assert isinstance(grade(95), str)
+
 def test_good():
     assert grade(95) == "A"
 
@@ -193,9 +229,6 @@ def test_wrong():
 
 def test_asserts_nothing():
     grade(10)
-
-def test_says_too_little():
-    assert tidy("a  b") is not None
 
 def test_network():
     assert socket.create_connection(("192.0.2.1", 80), timeout=2)
@@ -224,12 +257,12 @@ def test_expected_to_fail():
     judged = await judge_proposal(ground, segments["grade"], proposal, state)
 
     assert {verdict.test: verdict.filter for verdict in judged.verdicts} == {
+        "test_says_too_little": Filter.MUTANTS,
         "test_good": None,
         "test_also_good": None,
         "test_adds_nothing": Filter.GAIN,
         "test_wrong": Filter.RUNS,
         "test_asserts_nothing": Filter.STATIC,
-        "test_says_too_little": Filter.MUTANTS,
         "test_network": Filter.RUNS,
         "test_exits": Filter.REPORT,
         "test_ends_pytest": Filter.REPORT,
@@ -264,7 +297,7 @@ async def test_what_is_kept_adds_up_to_what_is_measured(ground: LocalGround) -> 
 async def test_an_endless_test_is_stopped_at_its_limit(ground: LocalGround) -> None:
     """A loop costs its time limit once, and its reason says so."""
     state, segments = await _begin(ground)
-    proposal = "def test_a():\n    while grade(1):\n        pass\n    assert False\n"
+    proposal = "def test_a():\n    while grade(1):\n        pass\n    assert grade(1) == 1\n"
 
     judged = await judge_proposal(ground, segments["grade"], proposal, state, limits=JudgeLimits(wall_s=2))
 
@@ -281,7 +314,10 @@ async def test_tests_that_break_the_suite_together_are_told_apart(ground: LocalG
     state, segments = await _begin(ground)
     state = state.model_copy(update={"order_seed": None})
     more = state.open_lines | {"planted/mod.py": [*state.open_lines["planted/mod.py"], 1]}
-    proposal = "def test_a():\n    assert once(1) == 1\n\ndef test_b():\n    assert once(2) == 2 and tidy(' a') == 'a'\n"
+    proposal = (
+        "def test_a():\n    assert once(1) == 1\n\n"
+        "def test_b():\n    assert once(2) == 2 and tidy(' a') == 'a'\n"
+    )
 
     judged = await judge_proposal(
         ground, segments["once"], proposal, state.model_copy(update={"open_lines": more})

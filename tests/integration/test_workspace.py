@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from planted import PYPROJECT, plant
+from planted_project import PYPROJECT, plant
 
 from qefleet.contracts.targets import Environment, Snapshot, Target
 from qefleet.errors import TargetError
@@ -66,14 +66,14 @@ def worker(artifacts: Artifacts, data_dir: Path) -> Workspaces:
 
 
 async def suite(workspace: Workspace) -> str:
-    run = await workspace.run([workspace.python, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"])
+    run = await workspace.run([workspace.python, "-m", "pytest", "-q", "-s"])
     return f"{run.finished.exit_code}\n{run.finished.text}"
 
 
 async def test_a_project_is_prepared_and_runs(
     workspaces: Workspaces, planted: tuple[Path, Snapshot, Environment]
 ) -> None:
-    """Installed editable, with its test extra, the generated file and the tag's version; the rest is noted."""
+    """Installed editable, with its extra, the generated file and the tag's version; the rest is noted."""
     folder, snapshot, environment = planted
 
     async with workspaces.open(snapshot, environment) as workspace:
@@ -229,9 +229,9 @@ pathlib.Path("../../escape").write_text("x") if os.access("/", os.W_OK) else Non
     ("pyproject", "prepare", "message"),
     [
         (PYPROJECT.replace(">=3.8", ">=99"), "", "needs Python >=99, which this machine doesn't have"),
-        (PYPROJECT, "raise SystemExit('the compiler is missing')", "can't be installed.*the compiler is missing"),
-        (PYPROJECT.replace('dynamic = ["version"]', 'dynamic = ["version"]\ndependencies = ["no-such-package-qe-1"]'),
-         "", "no-such-package-qe-1"),
+        (PYPROJECT, "raise SystemExit('no compiler')", "can't be installed.*no compiler"),
+        (PYPROJECT.replace("[project]", '[project]\ndependencies = ["no-such-package-qe-1"]'), "",
+         "no-such-package-qe-1"),
     ],
     ids=["python", "build", "dependency"],
 )  # fmt: skip

@@ -129,9 +129,7 @@ async def _until_end_or_interrupt(
         return session.up.command != "qe up" and not is_held(settings.folders.data)
 
     def silent() -> None:
-        view.say(
-            f"no worker answers on task queue {TASK_QUEUE} of {session.address}: is `qe worker` or `qe up` running?"
-        )
+        view.say(f"no worker answers on task queue {TASK_QUEUE} of {session.address}: is a worker running?")
 
     ending = asyncio.create_task(wait_for(handle, show=view.show, silent=silent, away=away, moved=moved))
     asking = asyncio.create_task(interrupt.asked.wait())

@@ -160,7 +160,7 @@ for folder in query.get("host", []):
 for path in glob.glob("/tmp/**/.s.PGSQL*", recursive=True) + glob.glob("/run/**/*.sock", recursive=True):
     attempt(socket.AF_UNIX, path)
 try:
-    print("ESCAPED", socket.getaddrinfo("pypi.org", 443))
+    print("ESCAPED", socket.getaddrinfo("example.com", 443))
 except OSError as error:
     print(error)
 """,

@@ -64,7 +64,7 @@ def test_a_patch_cannot_be_made_for_a_place_outside(base: Path, name: str) -> No
     [
         b"diff --git a/../x b/../x\nnew file mode 100644\n--- /dev/null\n+++ b/../x\n@@ -0,0 +1 @@\n+x\n",
         b"diff --git a/l/x b/l/x\nnew file mode 100644\n--- /dev/null\n+++ b/l/x\n@@ -0,0 +1 @@\n+x\n",
-        b"diff --git a/.git/c b/.git/c\nnew file mode 100644\n--- /dev/null\n+++ b/.git/c\n@@ -0,0 +1 @@\n+x\n",
+        b"diff --git a/.git/c b/.git/c\nnew file mode 100644\n--- /dev/null\n+++ b/.git/c\n@@ -0,0 +1 @@\n+\n",
         b"no patch at all",
     ],
 )

@@ -44,7 +44,7 @@ def work(tmp_path: Path) -> Path:
 
 
 async def test_the_default_branch_is_read_from_its_objects(remote: Path, work: Path) -> None:
-    """All files come as they were committed: no filter, no line ends, no export-ignore; links out are named."""
+    """Files come as committed: no filter, no line ends, no export-ignore; links out are named."""
     found = await read_git(f"file://{remote}", None, work_dir=work)
 
     contents = {entry.path: entry.link or entry.content for entry in found.tree.entries}

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.acceptance.command_line import environment, qe
+from worker.cli.app import app
+
+_COMMANDS = (
+    ["up"], ["run"], ["doctor"], ["agents"], ["report"], ["calls"], ["learning"], ["worker"], ["gateway"],
+    ["migrate"], ["memory"], ["memory", "store"], ["memory", "retrieve"], ["memory", "search"], ["memory", "delete"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [[], *_COMMANDS], ids=" ".join)
+def test_help_has_examples(command: list[str]) -> None:
+    """Every command explains itself and shows how it is typed."""
+    result = CliRunner().invoke(app, [*command, "--help"])
+
+    assert result.exit_code == 0
+    assert "Example" in result.output
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    """`qe --help` doesn't wait for Temporal's, lionagi's, Postgres' or Pydantic's libraries."""
+    code = (
+        "import sys\nfrom worker.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit:\n"
+        "    heavy = {'temporalio', 'lionagi', 'asyncpg', 'pydantic', 'httpx', 'starlette'}\n"
+        "    sys.exit('loaded: ' + repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
+    )
+
+    ended = qe("-c", code, env=environment(tmp_path), cwd=tmp_path, program=("python",))
+
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "PATTERN"),
+        (["run", "no-such-pattern", "."], "PATTERN"),
+        (["run", "pipeline"], "target"),
+        (["run", "pipeline", "/no/such/folder"], "target"),
+        (["run", "pipeline", ".", "--model", "gpt"], "--model"),
+        (["run", "pipeline", ".", "--input", "{"], "--input"),
+        (["run", "pipeline", ".", "--threshold", "nonsense=1"], "thresholds.nonsense"),
+        (["run", "pipeline", ".", "--budget", "0"], "budget_usd"),
+        (["run", "pipeline", "pypi:tabulate", "--apply"], "--apply"),
+        (["run", "pipeline", ".", "--detach"], "qe up"),
+        (["run", "--attach", "x", "--apply"], "--attach"),
+        (["run", "pipeline", ".", "--no-such-option"], "--no-such-option"),
+        (["memory", "store", "k", "not json"], "VALUE"),
+        (["memory", "search"], "nothing is recorded yet"),
+        (["report"], "nothing is recorded yet"),
+        (["migrate"], "QE_DATABASE_URL"),
+        (["agents", "--no-such-option"], "--no-such-option"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_unusable_input_exits_2_and_names_it(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """The message names what is wrong, without a trace, and nothing is started."""
+    ended = qe(*arguments, env=environment(tmp_path / "data"), cwd=tmp_path)
+
+    assert ended.code == 2, ended.err
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "data" / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("QE_UI_PORT", "x"), ("QE_MODEL", "x"), ("TEMPORAL_PROFILE", "no-such-profile")]
+)
+def test_wrong_setting_exits_2_and_names_the_variable(tmp_path: Path, name: str, value: str) -> None:
+    """Settings are checked before anything is started."""
+    ended = qe("up", env=environment(tmp_path, **{name: value}), cwd=tmp_path)
+
+    assert (ended.code, name in ended.err) == (2, True)
+
+
+def test_agents_are_listed_through_the_temporal_cli(tmp_path: Path) -> None:
+    """`temporal qe agents` is `qe agents`: same answer, same exit code."""
+    env = environment(tmp_path)
+
+    ended = qe("qe", "agents", "--json", env=env, cwd=tmp_path, program=("temporal",))
+    refused = qe("qe", "memory", "search", env=env, cwd=tmp_path, program=("temporal",))
+
+    assert ended.code == 0, ended.err
+    assert [agent["id"] for agent in ended.json] == [
+        "test-generator",
+        "test-executor",
+        "coverage-analyzer",
+        "quality-gate",
+    ]
+    assert refused.code == 2
+
+
+def test_memory_round_trip(tmp_path: Path, database: str) -> None:
+    """What is stored is found, and gone once deleted; exit codes tell a script."""
+    env = environment(tmp_path, QE_DATABASE_URL=database)
+
+    def memory(*arguments: str) -> tuple[int, object]:
+        ended = qe("memory", *arguments, "--json", env=env, cwd=tmp_path)
+        return ended.code, json.loads(ended.out) if ended.out else None
+
+    assert memory("store", "aqe/a", '{"x": [1, null]}') == (0, {"key": "aqe/a", "version": 1})
+    code, entry = memory("retrieve", "aqe/a")
+    assert isinstance(entry, dict)
+    assert (code, entry["value"]) == (0, {"x": [1, None]})
+    code, entries = memory("search", "aqe/*")
+    assert isinstance(entries, list)
+    assert (code, len(entries)) == (0, 1)
+    assert memory("delete", "aqe/a") == (0, {"key": "aqe/a", "deleted": True})
+    assert memory("delete", "aqe/a") == (1, {"key": "aqe/a", "deleted": False})
+    assert memory("retrieve", "aqe/a") == (1, None)
+
+
+@pytest.mark.parametrize("command", ["calls", "learning", "report"])
+def test_empty_lists_are_empty_json(tmp_path: Path, database: str, command: str) -> None:
+    """A program reads a list, a person a sentence."""
+    env = environment(tmp_path, QE_DATABASE_URL=database)
+
+    assert qe(command, "--json", env=env, cwd=tmp_path).json == []
+    assert "yet" in qe(command, env=env, cwd=tmp_path).out
+
+
+def test_migrating_again_changes_nothing(tmp_path: Path, database: str) -> None:
+    """The fixture's database is migrated."""
+    ended = qe("migrate", "--json", env=environment(tmp_path, QE_DATABASE_URL=database), cwd=tmp_path)
+
+    assert (ended.code, ended.json) == (0, {"applied": []})
+
+
+def test_unreachable_database_is_told_without_its_password(tmp_path: Path) -> None:
+    """A wrong address ends with a sentence, after some insisting."""
+    env = environment(tmp_path, QE_DATABASE_URL="postgresql://u:canary@127.0.0.1:1/d")
+
+    ended = qe("report", env=env, cwd=tmp_path)
+
+    assert ended.code == 3
+    assert "QE_DATABASE_URL" in ended.err
+    assert "canary" not in ended.err
