@@ -99,18 +99,24 @@ def read_plan(project: Path) -> Plan:
 def fingerprint(project: Path, *more: str) -> str:
     """Changes when the environment of a project may have to change.
 
-    It covers the files that declare requirements, the sources of extension modules, and where packages lie:
-    an editable installation may map them one by one.
+    It covers the files that declare requirements, what a build may execute of the project, the sources of
+    extension modules, and where packages lie: an editable installation may map them one by one.
     """
+    backends = {
+        project / path
+        for path in _strings(_table(_toml(project / "pyproject.toml"), "build-system").get("backend-path"))
+    }
+    backends.add(project)
     hashed = hashlib.sha256("\0".join(more).encode())
     for path in sorted(project.rglob("*")):
         name = path.relative_to(project).as_posix()
         encoded = name.encode("utf-8", "surrogateescape")
         if path.is_symlink() or not path.is_file():
             continue
-        if _DECLARES.search(name):
+        is_built_with = path.suffix == ".py" and path.parent in backends
+        if is_built_with or _DECLARES.search(name):
             hashed.update(b"\0file\0" + encoded + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-        elif path.name == "__init__.py" or (path.suffix == ".py" and path.parent == project):
+        elif path.name == "__init__.py":
             hashed.update(b"\0package\0" + encoded)
     return hashed.hexdigest()
 

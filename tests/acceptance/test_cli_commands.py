@@ -1,24 +1,25 @@
 from __future__ import annotations
 
-import json
+import shlex
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.acceptance.command_line import environment, qe
+from tests.acceptance.command_line import Ended, environment, qe
+from worker.cli import main
 from worker.cli.app import app
 
 _COMMANDS = (
-    ["up"], ["run"], ["doctor"], ["agents"], ["report"], ["calls"], ["learning"], ["worker"], ["gateway"],
-    ["migrate"], ["memory"], ["memory", "store"], ["memory", "retrieve"], ["memory", "search"], ["memory", "delete"],
-)  # fmt: skip
+    *("up", "run", "doctor", "agents", "report", "calls", "learning", "worker", "gateway", "migrate"),
+    *("memory", "memory store", "memory retrieve", "memory search", "memory delete"),
+)
 
 
-@pytest.mark.parametrize("command", [[], *_COMMANDS], ids=" ".join)
-def test_help_has_examples(command: list[str]) -> None:
+@pytest.mark.parametrize("command", ["", *_COMMANDS])
+def test_help_has_examples(command: str) -> None:
     """Every command explains itself and shows how it is typed."""
-    result = CliRunner().invoke(app, [*command, "--help"])
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
 
     assert result.exit_code == 0
     assert "Example" in result.output
@@ -42,34 +43,52 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run"], "PATTERN"),
-        (["run", "no-such-pattern", "."], "PATTERN"),
-        (["run", "pipeline"], "target"),
-        (["run", "pipeline", "/no/such/folder"], "target"),
-        (["run", "pipeline", ".", "--model", "gpt"], "--model"),
-        (["run", "pipeline", ".", "--input", "{"], "--input"),
-        (["run", "pipeline", ".", "--threshold", "nonsense=1"], "thresholds.nonsense"),
-        (["run", "pipeline", ".", "--budget", "0"], "budget_usd"),
-        (["run", "pipeline", "pypi:tabulate", "--apply"], "--apply"),
-        (["run", "pipeline", ".", "--detach"], "qe up"),
-        (["run", "--attach", "x", "--apply"], "--attach"),
-        (["run", "pipeline", ".", "--no-such-option"], "--no-such-option"),
-        (["memory", "store", "k", "not json"], "VALUE"),
-        (["memory", "search"], "nothing is recorded yet"),
-        (["report"], "nothing is recorded yet"),
-        (["migrate"], "QE_DATABASE_URL"),
-        (["agents", "--no-such-option"], "--no-such-option"),
+        ("run", "PATTERN"),
+        ("run no-such-pattern .", "PATTERN"),
+        ("run pipeline", "target"),
+        ("run pipeline /no/such/folder", "target"),
+        ("run pipeline . --model gpt", "--model"),
+        ("run pipeline . --input '{'", "--input"),
+        ("run pipeline . --threshold nonsense=1", "thresholds.nonsense"),
+        ("run pipeline . --budget 0", "budget_usd"),
+        ("run pipeline pypi:tabulate --apply", "--apply"),
+        ("run pipeline . --detach", "qe up"),
+        ("run --attach x --apply", "--attach"),
+        ("run pipeline . --no-such-option", "--no-such-option"),
+        ("memory store k 'not json'", "VALUE"),
+        ("memory search", "nothing is recorded yet"),
+        ("report", "nothing is recorded yet"),
+        ("migrate", "QE_DATABASE_URL"),
+        ("agents --no-such-option", "--no-such-option"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_unusable_input_exits_2_and_names_it(tmp_path: Path, arguments: list[str], said: str) -> None:
-    """The message names what is wrong, without a trace, and nothing is started."""
-    ended = qe(*arguments, env=environment(tmp_path / "data"), cwd=tmp_path)
+def test_unusable_input_exits_2_and_names_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    said: str,
+) -> None:
+    """The message names what is wrong, and nothing is started."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("QE_DATABASE_URL", raising=False)
 
-    assert ended.code == 2, ended.err
-    assert said in ended.err
-    assert "Traceback" not in ended.err
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(arguments))
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "data" / "logs").exists()
+
+
+def test_error_is_a_sentence_and_not_a_trace(tmp_path: Path) -> None:
+    """As the process itself says it."""
+    ended = qe("run", "pipeline", "/no/such/folder", env=environment(tmp_path), cwd=tmp_path)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: target: no folder /no/such/folder")
+    assert "Traceback" not in ended.err
 
 
 @pytest.mark.parametrize(
@@ -103,20 +122,20 @@ def test_memory_round_trip(tmp_path: Path, database: str) -> None:
     """What is stored is found, and gone once deleted; exit codes tell a script."""
     env = environment(tmp_path, QE_DATABASE_URL=database)
 
-    def memory(*arguments: str) -> tuple[int, object]:
-        ended = qe("memory", *arguments, "--json", env=env, cwd=tmp_path)
-        return ended.code, json.loads(ended.out) if ended.out else None
+    def memory(*arguments: str) -> Ended:
+        return qe("memory", *arguments, "--json", env=env, cwd=tmp_path)
 
-    assert memory("store", "aqe/a", '{"x": [1, null]}') == (0, {"key": "aqe/a", "version": 1})
-    code, entry = memory("retrieve", "aqe/a")
-    assert isinstance(entry, dict)
-    assert (code, entry["value"]) == (0, {"x": [1, None]})
-    code, entries = memory("search", "aqe/*")
-    assert isinstance(entries, list)
-    assert (code, len(entries)) == (0, 1)
-    assert memory("delete", "aqe/a") == (0, {"key": "aqe/a", "deleted": True})
-    assert memory("delete", "aqe/a") == (1, {"key": "aqe/a", "deleted": False})
-    assert memory("retrieve", "aqe/a") == (1, None)
+    stored = memory("store", "aqe/a", '{"x": [1, null]}')
+    retrieved = memory("retrieve", "aqe/a")
+    found = memory("search", "aqe/*")
+    deleted = memory("delete", "aqe/a")
+    gone = memory("retrieve", "aqe/a")
+
+    assert (stored.code, stored.json) == (0, {"key": "aqe/a", "version": 1})
+    assert (retrieved.code, retrieved.json["value"]) == (0, {"x": [1, None]})
+    assert (found.code, [entry["key"] for entry in found.json]) == (0, ["aqe/a"])
+    assert (deleted.code, deleted.json) == (0, {"key": "aqe/a", "deleted": True})
+    assert (gone.code, gone.out) == (1, "")
 
 
 @pytest.mark.parametrize("command", ["calls", "learning", "report"])

@@ -57,7 +57,12 @@ ENDLESS = (
     "def test_endless():\n    while {call} is not Ellipsis:\n        pass\n    assert True is not None\n"
 )
 EXIT = "def test_exit():\n    import os\n\n    assert {call} is not None\n    os._exit(0)\n"
-PYTEST_EXIT = "def test_pytest_exit():\n    import pytest\n\n    assert {call} is not None\n    pytest.exit('done', returncode=0)\n"
+PYTEST_EXIT = """def test_pytest_exit():
+    import pytest
+
+    assert {call} is not None
+    pytest.exit("done", returncode=0)
+"""
 DELETES = """def test_deletes():
     import os
     import boltons.setutils

@@ -59,22 +59,17 @@ def test_a_patch_cannot_be_made_for_a_place_outside(base: Path, name: str) -> No
         make_patch(base, {name: "x"})
 
 
-@pytest.mark.parametrize(
-    "patch",
-    [
-        b"diff --git a/../x b/../x\nnew file mode 100644\n--- /dev/null\n+++ b/../x\n@@ -0,0 +1 @@\n+x\n",
-        b"diff --git a/l/x b/l/x\nnew file mode 100644\n--- /dev/null\n+++ b/l/x\n@@ -0,0 +1 @@\n+x\n",
-        b"diff --git a/.git/c b/.git/c\nnew file mode 100644\n--- /dev/null\n+++ b/.git/c\n@@ -0,0 +1 @@\n+\n",
-        b"no patch at all",
-    ],
-)
-async def test_a_patch_that_leads_out_is_refused(base: Path, patch: bytes) -> None:
+@pytest.mark.parametrize("name", ["../x", "l/x", ".git/config"])
+async def test_a_patch_that_leads_out_is_refused(base: Path, name: str) -> None:
     """Parents, links and git's own folder can't be written by a patch."""
     (base.parent / "elsewhere").mkdir()
     (base / "l").symlink_to("../elsewhere")
+    new_file = f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+x\n"
 
     with pytest.raises(TargetError, match="doesn't fit"):
-        await apply_patch(base, patch)
+        await apply_patch(base, new_file.encode())
+    with pytest.raises(TargetError, match="No valid patches in input"):
+        await apply_patch(base, b"no patch at all")
 
     assert sorted(path.name for path in base.parent.rglob("*")) == ["a.py", "base", "elsewhere", "l"]
 

@@ -127,7 +127,7 @@ def test_a_link_to_another_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_changes_with_what_an_environment_depends_on(tmp_path: Path) -> None:
-    """Declarations, extension sources and new packages count; code and tests don't."""
+    """Declarations, build scripts, extension sources and new packages count; code doesn't."""
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg/__init__.py").write_text("")
@@ -136,7 +136,13 @@ def test_the_fingerprint_changes_with_what_an_environment_depends_on(tmp_path: P
     (tmp_path / "pkg/__init__.py").write_text("y = 1")
     unchanged = fingerprint(tmp_path, "3.11")
     seen = {first, fingerprint(tmp_path, "3.12")}
-    for name in ("pyproject.toml", "pkg/fast.pyx", "requirements-test.txt", "other.py", "src/deep.c"):
+    for name in (
+        "pyproject.toml",
+        "pkg/fast.pyx",
+        "requirements-test.txt",
+        "helper_of_setup.py",
+        "src/deep.c",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("changed")
         seen.add(fingerprint(tmp_path, "3.11"))
