@@ -59,8 +59,6 @@ class QePayloadConverter(PydanticPayloadConverter):
         hint = type_hints[0] if type_hints else None
         if not (inspect.isclass(hint) and issubclass(hint, RunInput)):
             return super().from_payloads(payloads, type_hints)
-        if len(payloads) != 1:
-            raise invalid_input(f"expected one JSON object or string, got {len(payloads)} arguments")
         try:
             return super().from_payloads(payloads, type_hints)
         except ValidationError as error:

@@ -37,4 +37,10 @@ async def ghostwrite(ground: Ground, segment: Segment, *, timeout_s: float = 30.
     answer: Any = read_json(outcome.outputs.get("proposal.json"))
     texts = [str(text) for text in answer["proposals"]] if answer else []
     # `nothing()` is a gap that the ghostwriter leaves for a person to fill: such a test can't draw a value
-    return [text for text in texts if "nothing()" not in text]
+    return [_without_deadline(text) for text in texts if "nothing()" not in text]
+
+
+def _without_deadline(text: str) -> str:
+    """Hypothesis fails an example that takes 200 ms, which on a busy machine says nothing about the code."""
+    text = text.replace("@given(", "@settings(deadline=None)\n@given(")
+    return text.replace("from hypothesis import given, ", "from hypothesis import given, settings, ")

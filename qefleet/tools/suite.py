@@ -141,7 +141,10 @@ def _read(
             "No package or module of the project was found, so there is nothing to measure coverage on."
         )
     elif coverage and report is None:
-        notes.append(f"coverage.py left no report (exit codes {answer.get('reports', {})}).")
+        problems: dict[str, str] = answer.get("reports", {})
+        notes.append(
+            f"coverage.py left no report: {'; '.join(filter(None, problems.values())) or 'no data'}."
+        )
     artifacts = {
         name: (_reference(name, content), content)
         for name, content in {**outcome.outputs, "pytest.log": finished.output}.items()
@@ -166,7 +169,7 @@ def _read(
                 tool="coverage",
                 version=versions.get("coverage", "unknown"),
                 argv=["coverage", "json"],
-                exit_code=answer.get("reports", {}).get("json"),
+                exit_code=0 if report else 1,
                 duration_s=0.0,
                 artifact=artifacts["coverage.json"][0] if "coverage.json" in artifacts else None,
             )

@@ -6,6 +6,7 @@ import compileall
 import re
 import shutil
 import venv
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from qefleet.contracts.coverage import CoverageTotals
 from qefleet.contracts.execution import SuiteCounts, SuiteOutcome
 from qefleet.contracts.generation import Filter, GenerationState, Segment
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.candidates import JudgeLimits, begin_generation, judge_proposal
+from qefleet.tools.candidates import JudgeLimits, Judgement, begin_generation, judge_proposal
 from qefleet.tools.ghostwriter import ghostwrite
 from qefleet.tools.keep import kept_files
-from qefleet.tools.mutants import make_mutants, run_mutants
+from qefleet.tools.mutants import MutantRun, make_mutants, run_mutants
 from qefleet.tools.project import read_layout
 from qefleet.tools.segments import find_segments
 from qefleet.tools.source_tree import read_source
@@ -102,21 +103,45 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+_FILES = {
+    "pyproject.toml": _PYPROJECT,
+    "planted/__init__.py": "",
+    "planted/mod.py": _MODULE,
+    "tests/test_mod.py": _TESTS,
+}
+
+
 @pytest.fixture
 def ground(tmp_path: Path, environment: Path, sandbox: Sandbox) -> LocalGround:
-    files = {
-        "pyproject.toml": _PYPROJECT,
-        "planted/__init__.py": "",
-        "planted/mod.py": _MODULE,
-        "tests/test_mod.py": _TESTS,
-    }
-    return LocalGround(_write(tmp_path / "project", files), environment, sandbox)
+    """The planted project, to be changed by the test."""
+    return LocalGround(_write(tmp_path / "project", _FILES), environment, sandbox)
 
 
-async def _begin(ground: LocalGround) -> tuple[GenerationState, dict[str, Segment]]:
+@dataclass(frozen=True)
+class Begun:
+    """The planted project as it is, measured once for all tests that only read it."""
+
+    ground: LocalGround
+    state: GenerationState
+    segments: dict[str, Segment]
+
+    async def judge(self, qualname: str, proposal: str, **limits: float) -> Judgement:
+        few = JudgeLimits(runs=2)
+        return await judge_proposal(
+            self.ground, self.segments[qualname], proposal, self.state, limits=replace(few, **limits)
+        )
+
+
+async def _begin(ground: LocalGround) -> Begun:
     state = await begin_generation(ground, await run_suite(ground, coverage=True))
     segments = find_segments(ground.project, state.open_lines, state.open_branches)
-    return state, {segment.qualname: segment for segment in segments}
+    return Begun(ground, state, {segment.qualname: segment for segment in segments})
+
+
+@pytest.fixture(scope="module")
+async def begun(tmp_path_factory: pytest.TempPathFactory, environment: Path, sandbox: Sandbox) -> Begun:
+    project = _write(tmp_path_factory.mktemp("begun") / "project", _FILES)
+    return await _begin(LocalGround(project, environment, sandbox))
 
 
 async def test_a_suite_is_measured_with_its_coverage(ground: LocalGround) -> None:
@@ -203,9 +228,8 @@ async def test_random_order_is_repeatable(ground: LocalGround) -> None:
     assert first == second
 
 
-async def test_good_tests_are_kept_and_bad_ones_rejected_by_the_right_filter(ground: LocalGround) -> None:
+async def test_good_tests_are_kept_and_bad_ones_rejected_by_the_right_filter(begun: Begun) -> None:
     """One proposal with every kind: each test is judged by itself, and each rejection names its filter."""
-    state, segments = await _begin(ground)
     proposal = """
 import os, socket
 import pytest
@@ -254,7 +278,7 @@ def test_expected_to_fail():
     assert grade(10) == "F"
 """
 
-    judged = await judge_proposal(ground, segments["grade"], proposal, state)
+    judged = await begun.judge("grade", proposal, runs=5)
 
     assert {verdict.test: verdict.filter for verdict in judged.verdicts} == {
         "test_says_too_little": Filter.MUTANTS,
@@ -274,16 +298,14 @@ def test_expected_to_fail():
     assert (judged.state.proposed, sum(judged.state.rejected.values())) == (12, 10)
 
 
-async def test_what_is_kept_adds_up_to_what_is_measured(ground: LocalGround) -> None:
+async def test_what_is_kept_adds_up_to_what_is_measured(begun: Begun) -> None:
     """The accumulated state and a run of the whole suite with the merged files agree line by line."""
-    state, segments = await _begin(ground)
     proposal = "def test_a():\n    assert grade(95) == 'A'\n\ndef test_b():\n    assert grade(1) == 'C'\n"
 
-    state = (await judge_proposal(ground, segments["grade"], proposal, state)).state
-    files = kept_files(ground.project, read_layout(ground.project), state.kept)
-    after = await run_suite(
-        ground, coverage=True, files={path: text.encode() for path, text in files.items()}
-    )
+    state = (await begun.judge("grade", proposal)).state
+    files = kept_files(begun.ground.project, read_layout(begun.ground.project), state.kept)
+    laid = {path: text.encode() for path, text in files.items()}
+    after = await run_suite(begun.ground, coverage=True, files=laid)
 
     assert after.coverage is not None
     assert after.details.counts == SuiteCounts(total=3, passed=3)
@@ -294,12 +316,11 @@ async def test_what_is_kept_adds_up_to_what_is_measured(ground: LocalGround) -> 
     )
 
 
-async def test_an_endless_test_is_stopped_at_its_limit(ground: LocalGround) -> None:
+async def test_an_endless_test_is_stopped_at_its_limit(begun: Begun) -> None:
     """A loop costs its time limit once, and its reason says so."""
-    state, segments = await _begin(ground)
     proposal = "def test_a():\n    while grade(1):\n        pass\n    assert grade(1) == 1\n"
 
-    judged = await judge_proposal(ground, segments["grade"], proposal, state, limits=JudgeLimits(wall_s=2))
+    judged = await begun.judge("grade", proposal, wall_s=2)
 
     (verdict,) = judged.verdicts
     assert (verdict.filter, verdict.runs, verdict.reason) == (
@@ -309,19 +330,15 @@ async def test_an_endless_test_is_stopped_at_its_limit(ground: LocalGround) -> N
     )
 
 
-async def test_tests_that_break_the_suite_together_are_told_apart(ground: LocalGround) -> None:
+async def test_tests_that_break_the_suite_together_are_told_apart(begun: Begun) -> None:
     """Each passes alone; the second one of the suite fails, and only that one is rejected."""
-    state, segments = await _begin(ground)
-    state = state.model_copy(update={"order_seed": None})
-    more = state.open_lines | {"planted/mod.py": [*state.open_lines["planted/mod.py"], 1]}
     proposal = (
         "def test_a():\n    assert once(1) == 1\n\n"
         "def test_b():\n    assert once(2) == 2 and tidy(' a') == 'a'\n"
     )
+    own_order = replace(begun, state=begun.state.model_copy(update={"order_seed": None}))
 
-    judged = await judge_proposal(
-        ground, segments["once"], proposal, state.model_copy(update={"open_lines": more})
-    )
+    judged = await own_order.judge("once", proposal)
 
     assert [(verdict.test, verdict.filter) for verdict in judged.verdicts] == [
         ("test_a", None),
@@ -329,22 +346,20 @@ async def test_tests_that_break_the_suite_together_are_told_apart(ground: LocalG
     ]
 
 
-async def test_a_wrong_import_of_the_right_name_is_mended(ground: LocalGround) -> None:
+async def test_a_wrong_import_of_the_right_name_is_mended(begun: Begun) -> None:
     """What exists in the module under test is imported from there, whatever the proposal guessed."""
-    state, segments = await _begin(ground)
     proposal = "from your_module import tidy\n\ndef test_a():\n    assert tidy(' a  b ') == 'a b'\n"
 
-    judged = await judge_proposal(ground, segments["tidy"], proposal, state)
+    judged = await begun.judge("tidy", proposal)
 
     assert [test.imports for test in judged.state.kept] == [["from planted.mod import tidy"]]
 
 
-async def test_an_import_that_resolves_nowhere_is_rejected(ground: LocalGround) -> None:
+async def test_an_import_that_resolves_nowhere_is_rejected(begun: Begun) -> None:
     """The first filter asks the target's own environment."""
-    state, segments = await _begin(ground)
     proposal = "import no_such_thing\n\ndef test_a():\n    assert tidy(no_such_thing.x) == 'a'\n"
 
-    judged = await judge_proposal(ground, segments["tidy"], proposal, state)
+    judged = await begun.judge("tidy", proposal)
 
     assert [(v.filter, "no_such_thing" in v.reason) for v in judged.verdicts] == [(Filter.STATIC, True)]
 
@@ -352,46 +367,37 @@ async def test_an_import_that_resolves_nowhere_is_rejected(ground: LocalGround) 
 async def test_generation_over_a_red_base_allows_the_old_failures(ground: LocalGround) -> None:
     """A test that failed before may go on failing; nothing else may."""
     _write(ground.project, {"tests/test_red.py": "def test_red():\n    assert 0\n"})
-    state, segments = await _begin(ground)
+    begun = await _begin(ground)
 
-    judged = await judge_proposal(
-        ground, segments["tidy"], "def test_a():\n    assert tidy(' a ') == 'a'\n", state
-    )
+    judged = await begun.judge("tidy", "def test_a():\n    assert tidy(' a ') == 'a'\n")
 
-    assert state.base_failing == ["tests/test_red.py::test_red"]
+    assert begun.state.base_failing == ["tests/test_red.py::test_red"]
     assert [verdict.kept for verdict in judged.verdicts] == [True]
 
 
-async def test_mutants_run_against_a_control(ground: LocalGround) -> None:
+async def test_mutants_run_against_a_control(begun: Begun) -> None:
     """Killed and survived are told apart, and nothing is measured when the tests fail without mutation."""
-    tree = read_source(ground.project / "planted/mod.py")
+    tree = read_source(begun.ground.project / "planted/mod.py")
     assert tree is not None
     mutants = await make_mutants(tree, "planted/mod.py", [9, 10])
     path = "tests/test_new.py"
-    fates = {
-        body: await run_mutants(
-            ground,
-            ["-p", "no:cacheprovider", path],
-            tree,
-            mutants,
-            files={path: f"from planted.mod import grade\ndef test_a():\n    {body}\n".encode()},
-        )
-        for body in ("assert grade(90) == 'A'", "assert grade(99)", "assert grade(1) == 'A'")
-    }
+    runs: list[MutantRun] = []
+    for body in ("assert grade(90) == 'A'", "assert grade(99)", "assert grade(1) == 'A'"):
+        test = f"from planted.mod import grade\ndef test_a():\n    {body}\n"
+        options = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", path]
+        runs.append(await run_mutants(begun.ground, options, tree, mutants, files={path: test.encode()}))
 
-    sharp, blunt, wrong = fates.values()
+    sharp, blunt, wrong = runs
     assert set(sharp.fates) <= {"killed", "survived"}
     assert sharp.killed > blunt.killed == 0 == len(wrong.fates)
     assert wrong.problem == "the tests fail on the unmutated source"
 
 
-async def test_the_ghostwriter_proposes_without_a_model(ground: LocalGround) -> None:
+async def test_the_ghostwriter_proposes_without_a_model(begun: Begun) -> None:
     """Its idempotence test of an idempotent function passes all filters; its crash oracle asserts nothing."""
-    state, segments = await _begin(ground)
-    texts = await ghostwrite(ground, segments["tidy"])
+    texts = await ghostwrite(begun.ground, begun.segments["tidy"])
 
-    judged = [await judge_proposal(ground, segments["tidy"], text, state) for text in texts]
+    judged = [await begun.judge("tidy", text, wall_s=60) for text in texts]
 
     verdicts = {verdict.test: verdict.filter for found in judged for verdict in found.verdicts}
-    assert verdicts["test_idempotent_tidy"] is None
-    assert verdicts["test_fuzz_tidy"] is Filter.STATIC
+    assert verdicts == {"test_idempotent_tidy": None, "test_fuzz_tidy": Filter.STATIC}

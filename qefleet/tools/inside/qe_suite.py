@@ -6,10 +6,12 @@ this one afterwards, and the child's exit code is what this process ends with.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,22 +64,31 @@ def _omitted(ours: list[str]) -> list[str]:
     return [*(configured if isinstance(configured, list) else []), *ours]
 
 
-def _reports(*, contexts: bool) -> dict[str, int]:
-    """Write JSON, Cobertura and LCOV; exit code by report."""
-    coverage = [sys.executable, "-m", "coverage"]
-    data = "--data-file=/out/.coverage"
-    if not Path("/out/.coverage").exists():
-        # `parallel = true` in the project's configuration writes one file a process
-        subprocess.call([*coverage, "combine", "--quiet", data])
-    wanted = {
-        "json": [*coverage, "json", "--quiet", data, "--fail-under=0", "-o", "/out/coverage.json"],
-        "xml": [*coverage, "xml", "--quiet", data, "--fail-under=0", "-o", "/out/coverage.xml"],
-        "lcov": [*coverage, "lcov", "--quiet", data, "--fail-under=0", "-o", "/out/coverage.lcov"],
+def _reports(*, contexts: bool) -> dict[str, str]:
+    """Write JSON, Cobertura and LCOV; by report why it could not be written, empty where it was."""
+    import coverage  # noqa: PLC0415 - only where it is needed
+
+    measured = coverage.Coverage(data_file="/out/.coverage")
+    problems: dict[str, str] = {}
+    try:
+        if not Path("/out/.coverage").exists():
+            # `parallel = true` in the project's configuration writes one file a process
+            measured.combine()
+        measured.load()
+    except coverage.CoverageException as error:
+        return {"data": str(error)}
+    writers: dict[str, Callable[..., float]] = {
+        "json": functools.partial(measured.json_report, show_contexts=contexts),
+        "xml": measured.xml_report,
+        "lcov": measured.lcov_report,
     }
-    if contexts:
-        wanted["json"].append("--show-contexts")
-    running = {name: subprocess.Popen(argv, stdout=subprocess.DEVNULL) for name, argv in wanted.items()}
-    return {name: process.wait() for name, process in running.items()}
+    for name, write in writers.items():
+        try:
+            write(outfile=f"/out/coverage.{name}")
+            problems[name] = ""
+        except coverage.CoverageException as error:
+            problems[name] = str(error)
+    return problems
 
 
 if __name__ == "__main__":

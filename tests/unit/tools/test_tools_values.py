@@ -130,9 +130,17 @@ def _proposal(docstring: str) -> str | None:
     tree = parse_source(f'def f(x):\n    """{docstring}"""\n    return x\n')
     assert tree is not None
     segment = Segment(
-        id="m:f", file="m.py", module="m", qualname="f", start_line=1, end_line=3, source="", missing_lines=[3],
-        missing_branches=[], import_line="from m import f",
-    )  # fmt: skip
+        id="m:f",
+        file="m.py",
+        module="m",
+        qualname="f",
+        start_line=1,
+        end_line=3,
+        source="",
+        missing_lines=[3],
+        missing_branches=[],
+        import_line="from m import f",
+    )
     return propose_from_docstring(segment, tree)
 
 
