@@ -11,9 +11,10 @@ setup: .venv/.ready
 .venv/.ready: requirements.lock pyproject.toml
 	@test -x $(UV) || ( \
 		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }; \
-		$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .bootstrap --upgrade "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" && \
+		mkdir -p .bootstrap && sed -n '/^uv==/,/^ *#/p' requirements.lock > .bootstrap/uv.lock && \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target .bootstrap -r .bootstrap/uv.lock && \
 		.bootstrap/bin/uv venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
-		.bootstrap/bin/uv pip install --quiet --python .venv/bin/python "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" && \
+		.bootstrap/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r .bootstrap/uv.lock && \
 		rm -rf .bootstrap )
 	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
@@ -30,7 +31,7 @@ test: setup
 	@$(MAKE) --no-print-directory check
 	.venv/bin/python -m pytest -m "not soak"
 
-check: lint typecheck
+check: lint typecheck audit
 
 format: setup
 	.venv/bin/ruff format .
@@ -44,6 +45,9 @@ lint: setup
 
 typecheck: setup
 	.venv/bin/pyright
+
+audit: setup
+	.venv/bin/python .ci/audit.py
 
 soak: setup
 	.venv/bin/python -m pytest -m soak

@@ -61,7 +61,7 @@ def suite_headline(details: ExecutionDetails) -> str:
     if counts.skipped:
         text += f", {counts.skipped} skipped"
     if details.failing:
-        others = len(details.failing) - 1
+        others = counts.failed + counts.errors - 1
         text += f"; failing: {details.failing[0].node_id}" + (f" and {others} more" if others else "")
     return text if counts.total else f"no test ran: {details.outcome.value}"
 

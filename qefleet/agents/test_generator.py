@@ -25,10 +25,11 @@ from qefleet.tools.keep import kept_files
 from qefleet.tools.project import read_layout
 from qefleet.tools.segments import find_segments
 from qefleet.tools.source_tree import read_source
-from qefleet.tools.suite import run_suite, suite_metrics
+from qefleet.tools.suite import SuiteRun, run_suite, suite_metrics
 from qefleet.workspace.patches import make_patch
 
 _LISTED_VERDICTS = 200
+_NAMED = 5
 
 
 class TestGeneratorOptions(LoopOptions):
@@ -71,9 +72,7 @@ async def _measure(ctx: StepContext) -> Finding:
             base.coverage.totals if base.coverage else None, tool=len(base.tools) - 1, before=True
         )
         measurement = Measurement(metrics=metrics, tools=list(base.tools))
-        refusal = _refusal(
-            options, base.green, base.coverage is None, [t.node_id for t in base.details.failing]
-        )
+        refusal = _refusal(options, base)
         if refusal or base.coverage is None:
             return await _nothing(ctx, measurement, refusal, base.details.notes, artifacts)
         state = await begin_generation(workspace, base)
@@ -98,14 +97,18 @@ async def _measure(ctx: StepContext) -> Finding:
     )
 
 
-def _refusal(options: TestGeneratorOptions, green: bool, unmeasured: bool, failing: Sequence[str]) -> str:
-    if unmeasured:
+def _refusal(options: TestGeneratorOptions, base: SuiteRun) -> str:
+    """Why nothing is generated; empty when nothing speaks against it."""
+    if base.coverage is None:
         return "nothing generated: coverage could not be measured"
-    if green or options.allow_red:
+    if base.green or options.allow_red:
         return ""
+    failing = [test.node_id for test in base.details.failing]
     if not failing:
         return "nothing generated: the project's own suite does not run"
-    named = ", ".join(failing[:5]) + (f" and {len(failing) - 5} more" if len(failing) > 5 else "")  # noqa: PLR2004
+    counts = base.details.counts
+    more = counts.failed + counts.errors - len(failing[:_NAMED])
+    named = ", ".join(failing[:_NAMED]) + (f" and {more} more" if more > 0 else "")
     return f"nothing generated over a red base (options.allow_red): {named}"
 
 
@@ -179,7 +182,8 @@ class _Generation:
             if verdict.filter:
                 counts[verdict.filter] = counts.get(verdict.filter, 0) + 1
         feedback = "\n\n".join(f"{v.test}: {v.reason}\n{v.feedback}".strip() for v in rejected)
-        total = len(judged.state.kept)
+        total, proposed = len(judged.state.kept), judged.state.proposed
+        tally = _tally(len(kept), counts)
         return Verdict(
             state=await _save(
                 ctx,
@@ -194,7 +198,7 @@ class _Generation:
             rejected=counts,
             feedback=await _keep_text(ctx, feedback) if feedback else None,
             done=_is_done(segment, judged.state) or bool(kept and not rejected),
-            headline=f"{total} kept of {judged.state.proposed} proposed; {segment.qualname}: {_tally(len(kept), counts)}",
+            headline=f"{total} kept of {proposed} proposed; {segment.qualname}: {tally}",
         )
 
     async def conclude(self, ctx: StepContext, state: Digest, notes: Sequence[str]) -> Finding:

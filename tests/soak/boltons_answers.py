@@ -54,7 +54,7 @@ NETWORK = """def test_network():
     assert urllib.request.urlopen("http://example.com", timeout=3).status == 200
 """
 ENDLESS = (
-    "def test_endless():\n    while {call} is not Ellipsis:\n        pass\n    assert True is not None\n"
+    "def test_endless():\n    while {call} is not Ellipsis:\n        pass\n    assert {call} == [1, 2]\n"
 )
 EXIT = "def test_exit():\n    import os\n\n    assert {call} is not None\n    os._exit(0)\n"
 PYTEST_EXIT = """def test_pytest_exit():

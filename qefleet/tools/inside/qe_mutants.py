@@ -1,13 +1,14 @@
 """Run tests against mutated versions of a module, one forked child a mutant.
 
-pytest is imported once, in the parent; a child puts the mutated source under the module's path in
-the import machinery (no file changes, so no stale byte code), then runs the tests. The first run is
-the control: unmutated source, through the same door.
+pytest is imported once, in the parent, and the project never there. A child puts the mutated source
+under its path in the import machinery (no file changes, so no stale byte code), then runs the tests.
+The first run is the control: unmutated source, through the same door.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
 import json
 import os
 import signal
@@ -27,6 +28,9 @@ def main() -> int:
     sys.path[0] = str(Path.cwd())
     sys.path.append("/qe")
     sys.dont_write_bytecode = True
+    if "no:hypothesispytest" not in spec["pytest"] and importlib.util.find_spec("hypothesis"):
+        # its plug-in imports it in any case: a second of start-up, here once instead of once a mutant
+        importlib.import_module("hypothesis.internal.observability")
     deadline = time.monotonic() + spec["total_s"]
     started = time.monotonic()
     control = _judge(spec, None, spec["control_s"])

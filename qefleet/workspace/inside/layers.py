@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # importing `typing` would cost 3 ms in each run
     from typing import Any
 
 _SCRATCH = "/.scratch"
+_MNT_DETACH = 2
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 32, 4096
 
 
@@ -43,6 +44,9 @@ def lay_out(order: dict[str, Any]) -> None:
 
             shutil.copytree(lower, upper, symlinks=True, dirs_exist_ok=True)
             _call_mount(upper, inside, "", _MS_BIND, "")
+    # It lives on in what is bound from it; by its own name nobody needs it any more.
+    if LIBC.umount2(_SCRATCH.encode(), _MNT_DETACH) != 0:
+        raise Refused(f"detaching {_SCRATCH}: {os.strerror(ctypes.get_errno())}")
     # What is left of the root and of /dev are two tmpfs without a cap of ours: no writing there.
     for place, flags in (("/dev", _MS_NOSUID), ("/", _MS_NOSUID | _MS_NODEV)):
         _call_mount("", place, "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY | flags, "")

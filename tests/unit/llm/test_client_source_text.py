@@ -43,7 +43,7 @@ def test_all_else_stays_as_it_is(text: str) -> None:
 
 def test_the_prompt_s_example_is_an_answer() -> None:
     """The example that the test-generator's prompt shows is JSON, and its tests are Python."""
-    example = json.loads(load_prompt("test-generator").system.rpartition("function:\n")[2])
+    example = json.loads(load_prompt("test-generator").system.rpartition("answer:\n")[2])
 
     tests = [node.name for node in ast.parse(example["tests"]).body if isinstance(node, ast.FunctionDef)]
     assert len(tests) == 3

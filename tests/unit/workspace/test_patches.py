@@ -64,7 +64,8 @@ async def test_a_patch_that_leads_out_is_refused(base: Path, name: str) -> None:
     """Parents, links and git's own folder can't be written by a patch."""
     (base.parent / "elsewhere").mkdir()
     (base / "l").symlink_to("../elsewhere")
-    new_file = f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+x\n"
+    new_file = f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n"
+    new_file += "@@ -0,0 +1 @@\n+x\n"
 
     with pytest.raises(TargetError, match="doesn't fit"):
         await apply_patch(base, new_file.encode())
