@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -42,6 +43,8 @@ class Target(Model):
             raise ValueError("a git URL starts with https://, http://, ssh:// or file://")
         if self.kind == "pypi" and not _PYPI.match(self.location):
             raise ValueError("not a package name")
+        if self.kind == "git" and _holds_secret(self.location):
+            raise ValueError("a git URL must hold no password: leave credentials to git's credential helper")
         if (self.ref or "").startswith("-") or "\x00" in self.location + (self.ref or ""):
             raise ValueError("contains characters that no ref, version or path has")
         return self
@@ -54,6 +57,12 @@ class Target(Model):
                 return f"git+{self.location}" + (f"@{self.ref}" if self.ref else "")
             case "pypi":
                 return f"pypi:{self.location}" + (f"=={self.ref}" if self.ref else "")
+
+
+def _holds_secret(url: str) -> bool:
+    """Whether a password or token stands in it; `ssh://git@host` holds none."""
+    parts = urlsplit(url)
+    return parts.password is not None or (parts.scheme in ("http", "https") and parts.username is not None)
 
 
 def parse_target(text: str) -> dict[str, str | None]:

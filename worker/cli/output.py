@@ -39,6 +39,7 @@ def print_json(value: Any) -> None:
 
     json.dump(to_jsonable_python(value), sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
+    sys.stdout.flush()  # `qe up --json` goes on, and who started it waits for this
 
 
 def print_rows(
