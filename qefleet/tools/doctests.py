@@ -14,6 +14,7 @@ import textwrap
 from qefleet.contracts.generation import Segment
 from qefleet.tools.source_tree import SourceTree, parse_python
 
+_MOST_TESTS = 8
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):")
 
 
@@ -58,9 +59,9 @@ def _tests(docstring: str, name: str) -> list[str]:
                 arguments = "capsys" if any("capsys" in line for line in group + preparation) else ""
                 body = textwrap.indent("\n".join([*preparation, *group]), "    ")
                 tests.append(f"def {name}{suffix}({arguments}):\n{body}")
-            preparation += [line for line in group if not _asserts(line)]
+            preparation += [line for line in group if not _asserts(line) and not line.startswith("print(")]
             group = []
-    return [test for test in tests if _is_python(test)]
+    return [test for test in tests if _is_python(test)][:_MOST_TESTS]
 
 
 def _asserts(line: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import libcst
 from libcst.metadata import CodeRange, PositionProvider
 from mutmut.mutation.file_mutation import MutationVisitor, deep_replace
-from mutmut.mutation.mutators import mutation_operators
+from mutmut.mutation.mutators import OPERATORS_TYPE, mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
 from qefleet.tools.ground import Ground, read_json, run_program
@@ -152,11 +152,9 @@ def _mutate(tree: SourceTree, definition: Definition, file: str, wanted: set[int
     text = "\n".join([*heads, tree.slice(first, definition.end)]) + "\n"
     try:
         wrapper = libcst.MetadataWrapper(libcst.parse_module(text))
-        # the visitor itself, not `create_mutations`, which reads mutmut's global configuration
-        visitor = MutationVisitor(
-            mutation_operators, IgnoredCode(set(), set(), set()), {line - shift for line in wanted}
-        )
-        module = wrapper.visit(visitor)
+        visitor, module = _visit(wrapper, mutation_operators, {line - shift for line in wanted})
+        if not visitor.mutations:
+            visitor, module = _visit(wrapper, _PLAIN_OPERATORS, {line - shift for line in wanted})
     except (libcst.ParserSyntaxError, RecursionError):
         return []
     positions: Mapping[libcst.CSTNode, CodeRange] = wrapper.resolve(PositionProvider)
@@ -172,6 +170,33 @@ def _mutate(tree: SourceTree, definition: Definition, file: str, wanted: set[int
         if mutated != tree.text and parse_source(mutated) is not None:
             mutants.append(Mutant(file, position.start.line + shift, mutated))
     return mutants
+
+
+def _visit(
+    wrapper: libcst.MetadataWrapper, operators: OPERATORS_TYPE, lines: set[int]
+) -> tuple[MutationVisitor, libcst.Module]:
+    # the visitor itself, not `create_mutations`, which reads mutmut's global configuration
+    visitor = MutationVisitor(operators, IgnoredCode(set(), set(), set()), lines)
+    return visitor, wrapper.visit(visitor)
+
+
+def _negate(node: libcst.If | libcst.While) -> Iterable[libcst.CSTNode]:
+    inner = node.test.with_changes(lpar=[libcst.LeftParen()], rpar=[libcst.RightParen()])
+    yield node.with_changes(test=libcst.UnaryOperation(libcst.Not(), inner))
+
+
+def _return_nothing(node: libcst.Return) -> Iterable[libcst.CSTNode]:
+    if node.value is not None and not (isinstance(node.value, libcst.Name) and node.value.value == "None"):
+        space = libcst.SimpleWhitespace(" ")
+        yield node.with_changes(value=libcst.Name("None"), whitespace_after_return=space)
+
+
+_PLAIN_OPERATORS: OPERATORS_TYPE = [
+    (libcst.If, _negate),
+    (libcst.While, _negate),
+    (libcst.Return, _return_nothing),
+]
+"""For lines such as `if x:` and `return x`, on which mutmut's own operators find nothing to change."""
 
 
 def _heads(tree: SourceTree, definition: Definition) -> list[str]:

@@ -13,7 +13,15 @@ import pytest
 
 from tests.acceptance.command_line import environment, make_project, qe, read_json, running, until_line
 
-_STEPS = ("--model", "none", "--agents", "test-executor,quality-gate", "--json")
+_QUICK = (
+    "--model",
+    "none",
+    "--agents",
+    "test-executor,quality-gate",
+    "--threshold",
+    "coverage_drop_max=none",
+)
+_STEPS = (*_QUICK, "--json")
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +130,7 @@ def test_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     """Ctrl-C stops the services that `qe run` started and keeps the run; `--attach` brings it to its end."""
     env = environment(tmp_path / "data")
     project = make_project(tmp_path / "project")
-    options = ("--model", "none", "--agents", "test-executor,quality-gate", "--id", "kept")
-
-    with running("run", "pipeline", str(project), *options, env=env, cwd=tmp_path) as process:
+    with running("run", "pipeline", str(project), *_QUICK, "--id", "kept", env=env, cwd=tmp_path) as process:
         until_line(process, "environment")
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)

@@ -126,6 +126,19 @@ async def test_the_choice_of_mutants_is_bounded_and_repeatable() -> None:
     assert len({mutant.line for mutant in first}) == len(first) == 4
 
 
+async def test_plain_lines_have_mutants_too() -> None:
+    """Where mutmut's operators find nothing, a condition is negated and a result dropped."""
+    tree = parse_source("def f(x):\n    if x:\n        return x\n    return\n")
+    assert tree is not None
+
+    mutants = await make_mutants(tree, "m.py", [2, 3, 4])
+
+    assert [mutant.text.split("\n")[mutant.line - 1].strip() for mutant in mutants] == [
+        "if not (x):",
+        "return None",
+    ]
+
+
 async def test_lines_outside_of_functions_are_not_mutated() -> None:
     """Import-time code would break every test at once, which proves nothing about any."""
     assert await make_mutants(_tree(), "pkg/mod.py", [1, 21]) == []
