@@ -13,7 +13,7 @@ from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.generation import Filter, GenerationDetails, GenerationState, Segment
 from qefleet.contracts.generation import Verdict as TestVerdict
-from qefleet.contracts.measured import Measured, Measurement, Metric
+from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
 from qefleet.llm.question import Question
 from qefleet.llm.source_text import python_source
@@ -30,6 +30,8 @@ from qefleet.workspace.patches import make_patch
 
 _LISTED_VERDICTS = 200
 _NAMED = 5
+_ANSWER_TOKENS = 1000
+"""Three tests take 350; a small model that can't stop is cut off here."""
 
 
 class TestGeneratorOptions(LoopOptions):
@@ -74,7 +76,7 @@ async def _measure(ctx: StepContext) -> Finding:
         measurement = Measurement(metrics=metrics, tools=list(base.tools))
         refusal = _refusal(options, base)
         if refusal or base.coverage is None:
-            return await _nothing(ctx, measurement, refusal, base.details.notes, artifacts)
+            return _nothing(measurement, refusal, base.details.notes, artifacts)
         state = await begin_generation(workspace, base)
         segments = find_segments(
             workspace.project, state.open_lines, state.open_branches, most=options.max_segments
@@ -86,7 +88,7 @@ async def _measure(ctx: StepContext) -> Finding:
             if not missing
             else "nothing to gain: no function is uncovered"
         )
-        return await _nothing(ctx, measurement, why, state.notes, artifacts)
+        return _nothing(measurement, why, state.notes, artifacts)
     progress = GenerationProgress(segments=segments, generation=state, base=measurement)
     return Finding(
         measurement=measurement,
@@ -112,10 +114,9 @@ def _refusal(options: TestGeneratorOptions, base: SuiteRun) -> str:
     return f"nothing generated over a red base (options.allow_red): {named}"
 
 
-async def _nothing(
-    ctx: StepContext, measurement: Measurement, why: str, notes: Sequence[str], artifacts: list[Any]
+def _nothing(
+    measurement: Measurement, why: str, notes: Sequence[str], artifacts: list[ArtifactRef]
 ) -> Finding:
-    del ctx
     details = GenerationDetails(proposed=0, kept=0, rejected={}, notes=list(notes))
     metrics = measurement.metrics | _generation_metrics(details, tool=0)
     return Finding(
@@ -139,11 +140,7 @@ class _Generation:
         progress = await _load(ctx, state)
         segment = _segment(progress, item)
         prompt = load_prompt("test-generator")
-        open_lines = set(progress.generation.open_lines.get(segment.file, []))
-        missing = [line for line in segment.missing_lines if line in open_lines]
-        context = {"source": _numbered(segment, missing)}
-        if segment.class_header:
-            context["class"] = segment.class_header
+        context = {"source": _source(segment, progress.generation)}
         if segment.example_test:
             context["an existing test"] = segment.example_test
         if feedback:
@@ -155,7 +152,7 @@ class _Generation:
             ),
             context=context,
             response=TestProposal,
-            max_output_tokens=1200,
+            max_output_tokens=_ANSWER_TOKENS,
         )
 
     async def draft(self, ctx: StepContext, item: str, state: Digest) -> TestProposal | None:
@@ -206,7 +203,7 @@ class _Generation:
         progress = await _load(ctx, state)
         generation = progress.generation
         patch: Digest | None = None
-        artifacts: list[Any] = []
+        artifacts: list[ArtifactRef] = []
         files: dict[str, str] = {}
         if generation.kept:
             async with ctx.workspace() as workspace:
@@ -272,14 +269,17 @@ def _is_done(segment: Segment, state: GenerationState) -> bool:
     return not lines.intersection(segment.missing_lines)
 
 
-def _numbered(segment: Segment, missing: Sequence[int]) -> str:
-    """The segment's source, with the lines that no test reaches marked."""
-    marked = set(missing)
-    first = segment.end_line - segment.source.rstrip("\n").count("\n")
-    return "\n".join(
-        f"{line}  # not covered" if number in marked and line.strip() else line
-        for number, line in enumerate(segment.source.rstrip("\n").split("\n"), start=first)
-    )
+def _source(segment: Segment, generation: GenerationState) -> str:
+    """What a model is shown: the class header, then the segment, marked where only a part is uncovered."""
+    lines = segment.source.rstrip("\n").split("\n")
+    missing = set(generation.open_lines.get(segment.file, [])).intersection(segment.missing_lines)
+    if len(missing) < len([line for line in lines if line.strip()]) / 2:
+        first = segment.end_line - len(lines) + 1
+        lines = [
+            f"{line}  # not covered" if number in missing else line
+            for number, line in enumerate(lines, start=first)
+        ]
+    return "\n\n".join([*([segment.class_header] if segment.class_header else []), "\n".join(lines)])
 
 
 def _segment(progress: GenerationProgress, item: str) -> Segment:

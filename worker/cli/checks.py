@@ -37,7 +37,7 @@ from worker.settings import (
 
 _ENOUGH_BYTES = 5_000_000_000
 _TRY_S = 20.0
-_KNOWN_VARIABLES = {
+KNOWN_VARIABLES = {
     *(
         "QE_DATABASE_URL",
         "QE_DATA_DIR",
@@ -107,7 +107,7 @@ async def _guarded(name: str, check: Callable[[], Awaitable[Finding]]) -> Findin
 
 
 def _variables(settings: Settings) -> Finding:
-    unknown = sorted(v for v in settings.environment if v.startswith("QE_") and v not in _KNOWN_VARIABLES)
+    unknown = sorted(v for v in settings.environment if v.startswith("QE_") and v not in KNOWN_VARIABLES)
     if unknown:
         return Finding(
             name="settings",
@@ -115,7 +115,7 @@ def _variables(settings: Settings) -> Finding:
             found=f"unknown, and without effect: {', '.join(unknown)}",
             mend="misspelt?",
         )
-    given = sorted(v for v in settings.environment if v in _KNOWN_VARIABLES)
+    given = sorted(v for v in settings.environment if v in KNOWN_VARIABLES)
     return Finding(
         name="settings", status="ok", found=f"set: {', '.join(given)}" if given else "all by default"
     )

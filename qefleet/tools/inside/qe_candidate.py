@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ def main() -> int:
     before = _tree()
     child = os.fork()
     if child == 0:
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (spec["cpu_s"], hard))
         os._exit(_run(spec))
     _, status = os.waitpid(child, 0)
     after = _tree()

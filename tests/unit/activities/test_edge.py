@@ -12,6 +12,8 @@ from temporalio.testing import ActivityEnvironment
 from activities.edge import implements, translated
 from qefleet import errors
 from qefleet.contracts.ports import RunPort
+from qefleet.contracts.runs import RunInput
+from qefleet.contracts.steps import OpenRun, Plan
 
 
 @pytest.mark.parametrize(
@@ -37,9 +39,12 @@ def test_invalid_input_names_its_field() -> None:
     assert translated(errors.InvalidInput("model", "unknown")).message == "invalid input: model: unknown"
 
 
+OPEN = OpenRun(run="r", workflow_id="w", pattern="Pipeline", input=RunInput.model_validate("pypi:x==1"))
+
+
 class Buggy(RunPort):
     @implements(RunPort.open_run)
-    async def open_run(self, request: object) -> None:
+    async def open_run(self, request: OpenRun) -> Plan:
         raise KeyError(request)
 
 
@@ -47,9 +52,9 @@ async def test_bug_is_tried_again_and_then_given_up() -> None:
     """An error that nobody foresaw is retried a few times, not for ever."""
     environment = ActivityEnvironment()
     with pytest.raises(KeyError):
-        await environment.run(Buggy().open_run, "x")
+        await environment.run(Buggy().open_run, OPEN)
 
     environment.info = replace(ActivityEnvironment.default_info(), attempt=5)
     with pytest.raises(ApplicationError) as caught:
-        await environment.run(Buggy().open_run, "x")
+        await environment.run(Buggy().open_run, OPEN)
     assert (caught.value.type, caught.value.non_retryable) == ("KeyError", True)
