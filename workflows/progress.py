@@ -120,6 +120,8 @@ class Board:
         for line in self._steps.values():
             cost = "unknown" if line.cost_usd is None else f"${line.cost_usd:.4f}"
             text = line.headline.replace("|", "\\|") or line.status
-            lines.append(f"| {_MARKS[line.status]} | {line.agent} | {text} | {line.calls} | {cost} |")
+            # The UI draws tables without padding.
+            cells = (_MARKS[line.status], line.agent, text, line.calls, cost)
+            lines.append("|" + "|".join(f"\u00a0{cell}\u00a0" for cell in cells) + "|")
         lines += [f"- {note}" for note in self._notes]
         return "\n".join(lines)
