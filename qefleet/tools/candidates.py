@@ -35,10 +35,12 @@ class JudgeLimits:
 
     runs: int = 5
     """Fresh processes that must all pass."""
-    wall_s: float = 10.0
-    """For each of them."""
+    cpu_s: int = 10
+    """Processor time of each: what ends a loop must not depend on how busy the machine is."""
+    wall_s: float = 30.0
+    """Wall time of each: what ends a test that waits."""
     mutants: int = 12
-    mutants_s: float = 40.0
+    mutants_s: float = 60.0
     """For all mutants of one test."""
 
 
@@ -184,6 +186,7 @@ class _Bench:
             files,
             open_files,
             runs=self.limits.runs,
+            cpu_s=self.limits.cpu_s,
             wall_s=self.limits.wall_s,
         )
         verdict, gains, kill = await self._filters(test, path, files, state, trial)

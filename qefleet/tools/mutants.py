@@ -75,8 +75,8 @@ async def run_mutants(
     mutants: Sequence[Mutant],
     *,
     files: Mapping[str, bytes],
-    control_s: float = 10.0,
-    total_s: float = 40.0,
+    control_s: float = 30.0,
+    total_s: float = 60.0,
 ) -> MutantRun:
     """Run tests on each mutant of one file, all in one sandboxed process that forks.
 
@@ -97,7 +97,6 @@ async def run_mutants(
         "control": {"file": file, "text": original.text},
         "mutants": [{"file": mutant.file, "text": mutant.text} for mutant in mutants],
         "control_s": control_s,
-        "least_s": 2.0,
         "total_s": total_s,
     }
     outcome = await run_program(

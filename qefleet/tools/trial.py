@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from qefleet.workspace.sandbox import Limits
 
 _EMPTY = CoverageReport(totals=CoverageTotals(), files=[])
 _EXIT_NO_TESTS = 5
+_EXIT_CPU_LIMIT = 128 + signal.SIGXCPU
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ async def try_test(
     open_files: Sequence[str],
     *,
     runs: int,
+    cpu_s: int,
     wall_s: float,
 ) -> Trial:
     """Run a test file in fresh processes, the first of them under coverage; the first failure ends it.
@@ -54,10 +57,11 @@ async def try_test(
         files: That file's content, by path.
         open_files: Source files in which something is still uncovered.
         runs: How many processes.
-        wall_s: Time limit of each.
+        cpu_s: Processor time that each may use: a loop ends by it, however busy the machine is.
+        wall_s: Time limit of each, for those that wait.
     """
-    first = await _run(ground, layout, path, files, 0, wall_s=wall_s, measure=open_files)
-    failed = _problem(first, wall_s)
+    first = await _run(ground, layout, path, files, 0, cpu_s=cpu_s, wall_s=wall_s, measure=open_files)
+    failed = _problem(first, cpu_s=cpu_s, wall_s=wall_s)
     if failed is not None:
         return Trial(1, _EMPTY, *failed)
     report = parse_coverage(read_json(first.outputs.get("coverage.json")))
@@ -68,11 +72,14 @@ async def try_test(
     while done < runs:
         batch = range(done, min(runs, done + 2))
         outcomes = await asyncio.gather(
-            *(_run(ground, layout, path, files, seed, wall_s=wall_s, measure=()) for seed in batch)
+            *(
+                _run(ground, layout, path, files, seed, cpu_s=cpu_s, wall_s=wall_s, measure=())
+                for seed in batch
+            )
         )
         done += len(outcomes)
         for outcome in outcomes:
-            failed = _problem(outcome, wall_s)
+            failed = _problem(outcome, cpu_s=cpu_s, wall_s=wall_s)
             if failed is not None:
                 by, reason, feedback = failed
                 return Trial(done, _EMPTY, by, f"passed at first, then: {reason}", feedback)
@@ -86,6 +93,7 @@ async def _run(
     files: Mapping[str, bytes],
     seed: int,
     *,
+    cpu_s: int,
     wall_s: float,
     measure: Sequence[str],
 ) -> Outcome:
@@ -103,6 +111,7 @@ async def _run(
         "source": layout.sources,
         "omit": [f"{folder}/*" for folder in layout.tests_inside],
         "files": list(measure),
+        "cpu_s": cpu_s,
     }
     return await run_program(
         ground,
@@ -115,7 +124,7 @@ async def _run(
     )
 
 
-def _problem(outcome: Outcome, wall_s: float) -> tuple[Filter, str, str] | None:
+def _problem(outcome: Outcome, *, cpu_s: int, wall_s: float) -> tuple[Filter, str, str] | None:
     """Why a run isn't a pass: filter, reason, feedback."""
     finished = outcome.finished
     junit = parse_junit(outcome.outputs.get("junit.xml"))
@@ -124,6 +133,9 @@ def _problem(outcome: Outcome, wall_s: float) -> tuple[Filter, str, str] | None:
             f"within {wall_s:g} seconds" if finished.timed_out else f"below the limit on {finished.stopped}"
         )
         reason = f"it did not end {limit}"
+        return Filter.RUNS, reason, reason
+    if finished.exit_code == _EXIT_CPU_LIMIT:
+        reason = f"it did not end within {cpu_s} seconds of processor time"
         return Filter.RUNS, reason, reason
     if finished.exit_code not in {0, _EXIT_NO_TESTS}:
         failing = junit.failing[0].message if junit and junit.failing else finished.text

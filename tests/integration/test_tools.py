@@ -320,14 +320,24 @@ async def test_an_endless_test_is_stopped_at_its_limit(begun: Begun) -> None:
     """A loop costs its time limit once, and its reason says so."""
     proposal = "def test_a():\n    while grade(1):\n        pass\n    assert grade(1) == 1\n"
 
-    judged = await begun.judge("grade", proposal, wall_s=2)
+    judged = await begun.judge("grade", proposal, cpu_s=2)
 
     (verdict,) = judged.verdicts
     assert (verdict.filter, verdict.runs, verdict.reason) == (
         Filter.RUNS,
         1,
-        "it did not end within 2 seconds",
+        "it did not end within 2 seconds of processor time",
     )
+
+
+async def test_a_test_that_waits_forever_is_stopped_at_its_limit(begun: Begun) -> None:
+    """Waiting uses no processor time; the wall clock ends it."""
+    proposal = "import time\n\ndef test_a():\n    time.sleep(600)\n    assert grade(1) == 'C'\n"
+
+    judged = await begun.judge("grade", proposal, wall_s=3)
+
+    (verdict,) = judged.verdicts
+    assert (verdict.filter, verdict.reason) == (Filter.RUNS, "it did not end within 3 seconds")
 
 
 async def test_tests_that_break_the_suite_together_are_told_apart(begun: Begun) -> None:
@@ -397,7 +407,7 @@ async def test_the_ghostwriter_proposes_without_a_model(begun: Begun) -> None:
     """Its idempotence test of an idempotent function passes all filters; its crash oracle asserts nothing."""
     texts = await ghostwrite(begun.ground, begun.segments["tidy"])
 
-    judged = [await begun.judge("tidy", text, wall_s=60, mutants=3) for text in texts]
+    judged = [await begun.judge("tidy", text, mutants=3) for text in texts]
 
     verdicts = {verdict.test: verdict.filter for found in judged for verdict in found.verdicts}
     assert verdicts == {"test_idempotent_tidy": None, "test_fuzz_tidy": Filter.STATIC}

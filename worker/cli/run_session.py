@@ -97,6 +97,7 @@ async def _handle(session: Session, wish: Wish) -> Handle:
             | {"target": str(wish.run_input.target)},
             id=wish.workflow_id,
             task_queue=TASK_QUEUE,
+            static_summary=f"{wish.pattern} of {wish.run_input.target}",
             rpc_timeout=RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError as error:
