@@ -135,10 +135,10 @@ def test_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[0]
-    left = [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    _assert_gone(family)
     ended = qe("run", "--attach", "kept", "--json", env=env, cwd=tmp_path)
 
-    assert (process.returncode, "--attach kept" in said, left) == (130, True, [])
+    assert (process.returncode, "--attach kept" in said) == (130, True)
     assert (ended.code, ended.json["result"]["decision"]) == (0, "GO")
 
 
@@ -167,7 +167,7 @@ def test_up_that_is_stopped_while_starting_leaves_nothing(tmp_path: Path, signum
         process.communicate(timeout=60)
 
     assert process.returncode == 0
-    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    _assert_gone(family)
 
 
 def test_killed_up_leaves_no_orphan(tmp_path: Path) -> None:
@@ -180,7 +180,14 @@ def test_killed_up_leaves_no_orphan(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         process.wait(timeout=10)
 
-    gone, alive = psutil.wait_procs(family, timeout=10)
-    assert (len(gone), alive) == (len(family), [])
+    _assert_gone(family)
     with running("up", "--json", env=env, cwd=tmp_path) as process:
         assert read_json(process)["running"]
+
+
+def _assert_gone(family: list[psutil.Process]) -> None:
+    """All have ended; whoever reaps orphans here may leave them as zombies."""
+    deadline = time.monotonic() + 10
+    while left := [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.1)

@@ -29,9 +29,7 @@ def test_links_lead_somewhere() -> None:
     """Each relative link and picture in README and docs is there."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     links = [
-        (page, link)
-        for page in pages
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        (page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     ]
 
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
