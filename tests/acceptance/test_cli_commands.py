@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.acceptance.command_line import Ended, environment, qe
-from worker.cli import main
+from worker.cli import execute
 from worker.cli.app import app
 
 _COMMANDS = (
@@ -28,11 +28,11 @@ def test_help_has_examples(command: str) -> None:
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     """`qe --help` doesn't wait for Temporal's, lionagi's, Postgres' or Pydantic's libraries."""
     code = (
-        "import sys\nfrom worker.cli import main\n"
-        "try:\n    main(['--help'])\n"
-        "except SystemExit:\n"
-        "    heavy = {'temporalio', 'lionagi', 'asyncpg', 'pydantic', 'httpx', 'starlette'}\n"
-        "    sys.exit('loaded: ' + repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
+        "import sys\n"
+        "from worker.cli import execute\n"
+        "assert execute(['--help']) == 0\n"
+        "heavy = {'temporalio', 'lionagi', 'asyncpg', 'pydantic', 'httpx', 'starlette'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)\n"
     )
 
     ended = qe("-c", code, env=environment(tmp_path), cwd=tmp_path, program=("python",))
@@ -74,10 +74,9 @@ def test_unusable_input_exits_2_and_names_it(
     monkeypatch.setenv("QE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("QE_DATABASE_URL", raising=False)
 
-    with pytest.raises(SystemExit) as ended:
-        main(shlex.split(arguments))
+    code = execute(shlex.split(arguments))
 
-    assert ended.value.code == 2
+    assert code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "data" / "logs").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,11 +76,7 @@ def _cell(value: Any) -> str:
 
 
 def explain(error: Exception) -> int:
-    """Say what went wrong on stderr, and return the exit code for it.
-
-    Raises:
-        Exception: `error` itself, when it is none of ours: a bug, whose trace is wanted.
-    """
+    """Say what went wrong on stderr, and return the exit code for it; a bug is told with its trace."""
     from pydantic import ValidationError
 
     from qefleet.errors import QeError, UsageError
@@ -95,7 +92,8 @@ def explain(error: Exception) -> int:
         case ValidationError():
             code = UNUSABLE
         case _:
-            raise error
+            traceback.print_exception(error)
+            return FAILED
     from rich.markup import escape
 
     stderr().print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)

@@ -80,7 +80,9 @@ async def _serves(address: str, namespace: str) -> bool:
         return False
     writer.close()
     try:
-        async with asyncio.timeout(_ONE_LOOK_S):
+        async with asyncio.timeout(
+            2 * _ONE_LOOK_S
+        ):  # a call that ends by its own time-out can be told and left
             client = await connect(at(address, namespace))
             await client.workflow_service.describe_namespace(
                 DescribeNamespaceRequest(namespace=namespace), timeout=timedelta(seconds=_ONE_LOOK_S)

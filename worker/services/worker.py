@@ -80,7 +80,9 @@ def worker_service(
 async def _polls(connect: Callable[[], Awaitable[Client]], pid: int) -> bool:
     """Whether the worker with this process id takes tasks; its identity begins with that id."""
     try:
-        async with asyncio.timeout(_ONE_LOOK_S):
+        async with asyncio.timeout(
+            2 * _ONE_LOOK_S
+        ):  # a call that ends by its own time-out can be told and left
             client = await connect()
             queue = await client.workflow_service.describe_task_queue(
                 DescribeTaskQueueRequest(
