@@ -44,8 +44,9 @@ class Thresholds(Model):
     line_percent_min: Annotated[float, Field(ge=0, le=100)] | None = None
     branch_percent_min: Annotated[float, Field(ge=0, le=100)] | None = None
     failed_tests_max: Annotated[int, Field(ge=0)] | None = 0
-    coverage_drop_max: Annotated[float, Field(ge=0, le=100)] | None = 0.0
-    """Percentage points of line coverage that may be lost between before and after."""
+    coverage_drop_max: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Percentage points of line coverage that may be lost between before and after; null: none, in a run
+    that has an agent for coverage."""
 
 
 class RunInput(Model):

@@ -12,7 +12,7 @@ from qefleet.contracts.runs import Decision, Thresholds
 
 
 def decide(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> GateDecision:
-    """Check every threshold that is set.
+    """Check every threshold that is set, and that no coverage is lost where some agent looked at it.
 
     | rule | metric | severity |
     |---|---|---|
@@ -25,6 +25,8 @@ def decide(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> GateDecisio
     CONDITIONAL: nothing got worse, but there is less than was asked for. Whatever wasn't measured
     says NO_GO: nobody knows. Percentages are compared as they are, without rounding.
     """
+    if thresholds.coverage_drop_max is None and "coverage.line_percent" in metrics:
+        thresholds = thresholds.model_copy(update={"coverage_drop_max": 0.0})
     results = [
         _check(rule, float(limit), metrics)
         for rule in _RULES

@@ -13,14 +13,7 @@ import pytest
 
 from tests.acceptance.command_line import environment, make_project, qe, read_json, running, until_line
 
-_QUICK = (
-    "--model",
-    "none",
-    "--agents",
-    "test-executor,quality-gate",
-    "--threshold",
-    "coverage_drop_max=none",
-)
+_QUICK = ("--model", "none", "--agents", "test-executor,quality-gate")
 _STEPS = (*_QUICK, "--json")
 
 

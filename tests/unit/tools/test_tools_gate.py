@@ -34,7 +34,8 @@ def _metrics(**values: float) -> dict[str, Metric]:
         (Thresholds(line_percent_min=90.001), _metrics(), Decision.CONDITIONAL),
         (Thresholds(branch_percent_min=85), _metrics(), Decision.CONDITIONAL),
         (Thresholds(line_percent_min=95), _metrics(tests__failed=1), Decision.NO_GO),
-        (Thresholds(failed_tests_max=None, coverage_drop_max=None), {}, Decision.GO),
+        (Thresholds(failed_tests_max=None), {}, Decision.GO),
+        (Thresholds(coverage_drop_max=0), {}, Decision.NO_GO),
     ],
 )
 def test_each_threshold_decides_by_its_severity(
