@@ -12,7 +12,7 @@ setup: .venv/.ready
 	@test -x $(UV) || ( \
 		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }; \
 		mkdir -p .bootstrap && sed -n '/^uv==/,/^ *#/p' requirements.lock > .bootstrap/uv.lock && \
-		$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target .bootstrap -r .bootstrap/uv.lock && \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes --upgrade --target .bootstrap -r .bootstrap/uv.lock && \
 		.bootstrap/bin/uv venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
 		.bootstrap/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r .bootstrap/uv.lock && \
 		rm -rf .bootstrap )

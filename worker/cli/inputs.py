@@ -75,8 +75,10 @@ def build_input(
         given["thresholds"] = given.get("thresholds", {}) | dict(map(_threshold, thresholds))
     if demo and "agents" not in given:
         minutes = DEMO_MINUTES.get(given.get("model") or "", DEMO_MINUTES_ELSE)
+        # A small model rarely mends its own test: another segment is the better use of the time.
+        rounds = {"max_rounds": 1} if given.get("model") == "local" else {}
         first, *others = _DEMO_AGENTS
-        given["agents"] = [{"agent": first, "options": {"max_minutes": minutes}}, *others]
+        given["agents"] = [{"agent": first, "options": {"max_minutes": minutes, **rounds}}, *others]
     try:
         return RunInput.model_validate(given)
     except ValidationError as error:
