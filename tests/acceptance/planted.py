@@ -54,6 +54,12 @@ def right_test(n: int) -> str:
     return _TEST.format(n=n, above=n + 1, product=(n + 1) * (n + 2))
 
 
+def refuse(prompt: str, request: dict[str, Any]) -> str:
+    """What a useless model says: an answer that holds no test."""
+    del prompt, request
+    return json.dumps({"tests": "# I would rather not", "summary": "", "first": []})
+
+
 def answer(prompt: str, request: dict[str, Any]) -> str:
     """What the scripted provider says: the right test for the function that is asked for."""
     del request

@@ -12,6 +12,8 @@ from typing import Any
 from unittest import mock
 
 import psutil
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -96,3 +98,17 @@ def figures(result: RunResult) -> dict[str, float]:
         for name, metric in step.measured.metrics.items()
         if isinstance(metric, Measured)
     }
+
+
+async def reset_and_wait(client: Client, workflow_id: str) -> RunResult:
+    """Reset a run to its first workflow task, and wait for the result of the new execution."""
+    request = ResetWorkflowExecutionRequest(
+        namespace=client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+        reason="test",
+        workflow_task_finish_event_id=3,
+        request_id="reset-" + workflow_id,
+    )
+    response = await client.workflow_service.reset_workflow_execution(request)
+    handle = client.get_workflow_handle(workflow_id, run_id=response.run_id, result_type=RunResult)
+    return await handle.result()

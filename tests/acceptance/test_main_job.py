@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 from planted import make_project
-from running_fleet import RunningFleet, children, figures, running_fleet
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import Client
+from running_fleet import RunningFleet, children, figures, reset_and_wait, running_fleet
 
 from qefleet.contracts.runs import Decision, RunResult
 from qefleet.memory.artifacts import Artifacts
@@ -108,19 +105,6 @@ async def test_reset_run_pays_nothing_again(fleet: RunningFleet, undisturbed: Ru
     assert figures(result) == figures(undisturbed)
     assert len(await fleet.provider.requests()) == before
     assert (result.usage.calls, result.usage.replayed_calls >= CALLS) == (CALLS, True)
-
-
-async def reset_and_wait(client: Client, workflow_id: str) -> RunResult:
-    request = ResetWorkflowExecutionRequest(
-        namespace=client.namespace,
-        workflow_execution=WorkflowExecution(workflow_id=workflow_id),
-        reason="test",
-        workflow_task_finish_event_id=3,
-        request_id="reset-" + workflow_id,
-    )
-    response = await client.workflow_service.reset_workflow_execution(request)
-    handle = client.get_workflow_handle(workflow_id, run_id=response.run_id, result_type=RunResult)
-    return await handle.result()
 
 
 async def test_red_base_is_named_and_refused(fleet: RunningFleet, tmp_path: Path) -> None:

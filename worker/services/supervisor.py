@@ -147,6 +147,13 @@ class _Child:
         self._tell("stopped")
 
     def kill(self) -> None:
+        """End it at once; it isn't started again."""
+        self._stopping = True
+        if self._keeper:
+            self._keeper.cancel()
+        self._end()
+
+    def _end(self) -> None:
         """End its process and what it may have left in its process group."""
         if self._process is not None:
             try:
@@ -160,7 +167,7 @@ class _Child:
         while True:
             began = time.monotonic()
             code = await self._running().wait()
-            self.kill()
+            self._end()
             if time.monotonic() - began > HEALTHY_AFTER_S:
                 pause_s = BACKOFF_FIRST_S
             died = time.monotonic()
@@ -204,7 +211,7 @@ class _Child:
             if process.returncode is not None:
                 raise self._failed(f"ended while starting: {describe_exit(process.returncode)}", mark)
             if time.monotonic() > deadline:
-                self.kill()
+                self._end()
                 await process.wait()
                 raise self._failed(f"isn't ready after {service.start_timeout_s:.0f} s", mark)
             await asyncio.sleep(POLL_S)
