@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,6 +30,9 @@ from qefleet.llm.models import ModelChoice
 from qefleet.llm.tokens import CallIdentity
 from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.workspace import Workspaces
+
+_LOCAL_ANSWER_TOKENS = 500
+"""A small model that can't stop is cut off after half a minute, and asked again."""
 
 
 class Steps:
@@ -145,6 +149,9 @@ class Steps:
     async def _ask(self, agent: Agent, entry: RunEntry, question: Question[Any], call: str) -> Answer:
         identity = CallIdentity(run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id)
         model = self._models.for_tier(agent.tier, entry.plan.model)
+        if model == "local":
+            limit = min(question.max_output_tokens, _LOCAL_ANSWER_TOKENS)
+            question = replace(question, max_output_tokens=limit)
         reply = await self._client.ask(question, model=model, identity=identity)
         return Answer(
             content=await self._keep(reply.value), usage=await self._store.usage(str(entry.run_id), call)
