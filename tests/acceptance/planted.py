@@ -21,11 +21,8 @@ def scale_{n}(value):
 _TEST = """from planted.shapes import scale_{n}
 
 
-def test_scale_{n}_above():
+def test_scale_{n}_above_and_below():
     assert scale_{n}({above}) == {product}
-
-
-def test_scale_{n}_below():
     assert scale_{n}(0) == -{n}
 """
 
