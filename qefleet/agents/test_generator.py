@@ -141,8 +141,6 @@ class _Generation:
         segment = _segment(progress, item)
         prompt = load_prompt("test-generator")
         context = {"source": _source(segment, progress.generation)}
-        if segment.example_test:
-            context["an existing test"] = segment.example_test
         if feedback:
             context["what happened to your last tests"] = feedback
         return Question(

@@ -31,7 +31,7 @@ from qefleet.llm.tokens import CallIdentity
 from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.workspace import Workspaces
 
-_LOCAL_ANSWER_TOKENS = 500
+_LOCAL_ANSWER_TOKENS = 400
 """A small model that can't stop is cut off after half a minute, and asked again."""
 
 
