@@ -46,8 +46,6 @@ class Segment(Model):
     """For a method: its class statement and how it is constructed."""
     import_line: str
     """The import with which a test reaches it."""
-    example_test: str = ""
-    """A short test from the project's own suite that uses it or its module."""
     score: float = 0.0
 
 

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from qefleet.contracts.generation import Segment
-from qefleet.tools.project import Layout, read_layout
+from qefleet.tools.project import read_layout
 from qefleet.tools.source_tree import Definition, SourceTree, read_source, required_and_optional
 
 _MOST_LINES = 50
 _HEADER_LINES = 14
-_EXAMPLE_LINES = 14
 _MOST_FILE_BYTES = 1 << 20
 _WORLD = frozenset(
     {
@@ -43,7 +42,6 @@ def find_segments(
         most: How many to return.
     """
     layout = read_layout(project)
-    examples = _Examples(project, layout)
     found: list[Segment] = []
     for file in sorted(open_lines.keys() | open_branches.keys()):
         module = layout.module_of(file)
@@ -59,7 +57,7 @@ def find_segments(
                 tree, definition, file=file, module=module, open_lines=lines, open_branches=branches
             )
     found.sort(key=lambda segment: (-segment.score, segment.id))
-    return [segment.model_copy(update={"example_test": examples.find(segment)}) for segment in found[:most]]
+    return found[:most]
 
 
 def score(definition: Definition, source: str, missing_lines: int, missing_branches: int) -> float:
@@ -172,27 +170,3 @@ def _class_header(tree: SourceTree, definition: Definition) -> str:
             end = min(item.end_lineno or item.lineno, item.lineno + _HEADER_LINES - len(lines) - 1)
             lines += tree.slice(item.lineno, end).split("\n")
     return "\n".join(lines)
-
-
-class _Examples:
-    """Short tests of the project's own suite, by the names that they use."""
-
-    def __init__(self, project: Path, layout: Layout) -> None:
-        self._tests: list[tuple[set[str], str]] = []
-        folder = project / layout.test_folder
-        for path in sorted(folder.rglob("*.py"))[:200] if folder.is_dir() else []:
-            tree = read_source(path) if path.stat().st_size <= _MOST_FILE_BYTES else None
-            for definition in tree.definitions if tree else ():
-                short = definition.end - definition.start < _EXAMPLE_LINES
-                if short and definition.node.name.startswith("test") and not definition.classes and tree:
-                    text = tree.slice(definition.start, definition.end)
-                    if "assert" in text:
-                        self._tests.append((_names(definition.node) | {path.stem}, text))
-
-    def find(self, segment: Segment) -> str:
-        names = segment.qualname.split(".")
-        for wanted in ({names[-1]}, {names[0]}, {f"test_{segment.module.rsplit('.', 1)[-1]}"}):
-            matches = [text for uses, text in self._tests if wanted <= uses]
-            if matches:
-                return min(matches, key=lambda text: (len(text) < 60, len(text)))  # noqa: PLR2004 - one-liners teach little
-        return ""

@@ -68,7 +68,7 @@ def test_segments_are_ranked_by_gain_and_ease(project: Path) -> None:
 
 
 def test_a_segment_tells_what_a_test_needs(project: Path) -> None:
-    """For a method: its class with the constructor, the import, the lines; for a function an example test."""
+    """For a method: its class with the constructor, the import, the lines."""
     easy, half = find_segments(project, {"pkg/mod.py": [11, 28]}, {"pkg/mod.py": [(27, 29)]})
 
     assert (half.class_header, half.import_line) == (
@@ -76,7 +76,7 @@ def test_a_segment_tells_what_a_test_needs(project: Path) -> None:
         "from pkg.mod import Box",
     )
     assert (half.start_line, half.missing_lines, half.missing_branches) == (25, [28], [(27, 29)])
-    assert (easy.parameters, easy.example_test.split("\n")[0]) == (["x"], "def test_it():")
+    assert easy.parameters == ["x"]
 
 
 def test_long_functions_come_in_pieces(project: Path) -> None:
