@@ -136,6 +136,7 @@ class _Loop:
         self._notes: list[str] = []
         self._error: StepError | None = None
         self._usage = Usage()
+        self._kept = 0
 
     async def run(self, finding: Finding) -> tuple[Finding, StepError | None]:
         assert finding.state is not None, "a finding with work has a state"
@@ -146,7 +147,8 @@ class _Loop:
                 left = len(finding.work) - position
                 self._notes.append(f"{left} of {len(finding.work)} items not tried: max_minutes was reached")
                 break
-            self._board.say(self._step.step, f"{position + 1}/{len(finding.work)} {item.title}")
+            so_far = f"{self._kept} kept; " if position else ""
+            self._board.say(self._step.step, f"{so_far}{position + 1}/{len(finding.work)} {item.title}")
             state = await self._work_on(item, state)
             if self._error:
                 break
@@ -181,6 +183,7 @@ class _Loop:
             if verdict is None:
                 return state
             state, feedback = verdict.state, verdict.feedback
+            self._kept += verdict.kept
             self._board.say(self._step.step, verdict.headline)
             if verdict.done:
                 break
