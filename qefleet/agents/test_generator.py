@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -13,7 +14,7 @@ from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.generation import Filter, GenerationDetails, GenerationState, Segment
 from qefleet.contracts.generation import Verdict as TestVerdict
-from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric
+from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
 from qefleet.llm.question import Question
 from qefleet.llm.source_text import python_source
@@ -118,11 +119,8 @@ def _nothing(
     measurement: Measurement, why: str, notes: Sequence[str], artifacts: list[ArtifactRef]
 ) -> Finding:
     details = GenerationDetails(proposed=0, kept=0, rejected={}, notes=list(notes))
-    metrics = measurement.metrics | _generation_metrics(details, tool=0)
     return Finding(
-        measurement=measurement.model_copy(
-            update={"metrics": metrics, "details": details.model_dump(mode="json")}
-        ),
+        measurement=measurement.model_copy(update={"details": details.model_dump(mode="json")}),
         headline=why,
         artifacts=artifacts,
         notes=list(notes),
@@ -201,7 +199,8 @@ class _Generation:
         progress = await _load(ctx, state)
         generation = progress.generation
         patch: Digest | None = None
-        artifacts: list[ArtifactRef] = []
+        judged = await _keep(ctx, progress)
+        artifacts = [judged]
         files: dict[str, str] = {}
         if generation.kept:
             async with ctx.workspace() as workspace:
@@ -215,22 +214,34 @@ class _Generation:
             proposed=generation.proposed,
             kept=len(generation.kept),
             rejected=generation.rejected,
-            verdicts=progress.verdicts,
+            # What was said back to the model stays in the artifact: results travel through histories.
+            verdicts=[verdict.model_copy(update={"feedback": ""}) for verdict in progress.verdicts],
             files=sorted(files),
             mutants_killed=generation.mutants_killed,
             mutants_total=generation.mutants_total,
             notes=[*generation.notes, *notes],
         )
-        metrics = progress.base.metrics | _generation_metrics(details, tool=0)
+        tools = [*progress.base.tools, _filters_run(progress, judged)]
+        metrics = progress.base.metrics | _generation_metrics(details, tool=len(tools) - 1)
         return Finding(
-            measurement=progress.base.model_copy(
-                update={"metrics": metrics, "details": details.model_dump(mode="json")}
-            ),
+            measurement=Measurement(metrics=metrics, tools=tools, details=details.model_dump(mode="json")),
             headline=_summary(details),
             artifacts=artifacts,
             patch=patch,
             notes=details.notes,
         )
+
+
+def _filters_run(progress: GenerationProgress, judged: ArtifactRef) -> ToolRun:
+    """Where the counts of proposals and mutants come from; every verdict is in the artifact."""
+    return ToolRun(
+        tool="qefleet filters (pytest, coverage, mutmut)",
+        version=f"{version('qefleet')} (mutmut {version('mutmut')})",
+        argv=["judge_proposal", *(segment.id for segment in progress.segments)],
+        exit_code=0,
+        duration_s=sum(verdict.duration_s for verdict in progress.verdicts),
+        artifact=judged,
+    )
 
 
 def _generation_metrics(details: GenerationDetails, *, tool: int) -> dict[str, Metric]:
@@ -289,8 +300,12 @@ async def _load(ctx: StepContext, state: Digest) -> GenerationProgress:
 
 
 async def _save(ctx: StepContext, progress: GenerationProgress) -> Digest:
+    return (await _keep(ctx, progress)).digest
+
+
+async def _keep(ctx: StepContext, progress: GenerationProgress) -> ArtifactRef:
     content = progress.model_dump_json().encode()
-    return (await ctx.artifacts.put(content, name="generation.json", media_type="application/json")).digest
+    return await ctx.artifacts.put(content, name="generation.json", media_type="application/json")
 
 
 async def _keep_text(ctx: StepContext, text: str) -> Digest:

@@ -78,7 +78,7 @@ def _metrics(result: AgentResult) -> list[str]:
     if not result.measured.metrics:
         return []
     lines = ["", "| measured | value | tool |", "|---|---:|---|"]
-    for name, metric in result.measured.metrics.items():
+    for name, metric in sorted(result.measured.metrics.items()):
         if isinstance(metric, Measured):
             tool = result.measured.tools[metric.tool]
             lines.append(f"| {name} | {metric.value:g} {metric.unit} | {tool.tool} {tool.version} |")

@@ -78,6 +78,8 @@ def summary_rows(result: RunResult, *, took_s: float | None) -> Iterator[tuple[s
             "tests kept",
             f"{kept:.0f} of {proposed:.0f} proposed" + (f"; rejected: {rejected}" if rejected else ""),
         )
+    elif generator := next((step for step in result.steps if step.agent == "test-generator"), None):
+        yield "tests kept", escape(f"none: {generator.headline}")
     for kind in ("line", "branch"):
         if row := _coverage(figures, kind):
             yield row
