@@ -62,9 +62,9 @@ async def disturbed_runs(
 
     running = asyncio.create_task(all_runs())
     while not running.done():
-        await asyncio.sleep(random.uniform(2, 8))
-        if killed < kills and not running.done():
-            for victim in children(process):
+        await asyncio.sleep(random.uniform(5, 20))
+        if killed < kills and (victims := children(process)):
+            for victim in victims:
                 victim.kill()
             killed += 1
     requests = (await fleet.provider.requests())[before:]
