@@ -6,8 +6,10 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from planted import FUNCTIONS, make_project
 from running_fleet import RunningFleet, children, figures, running_fleet
@@ -65,7 +67,8 @@ async def disturbed_runs(
         await asyncio.sleep(random.uniform(5, 20))
         if killed < kills and (victims := children(process)):
             for victim in victims:
-                victim.kill()
+                with suppress(psutil.NoSuchProcess):  # it died with one of the others
+                    victim.kill()
             killed += 1
     requests = (await fleet.provider.requests())[before:]
     doubled = Counter(request.prompt for request in requests)
