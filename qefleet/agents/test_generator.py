@@ -30,6 +30,7 @@ from qefleet.tools.suite import SuiteRun, run_suite, suite_metrics
 from qefleet.workspace.patches import make_patch
 
 _LISTED_VERDICTS = 200
+_SHOWN_VERDICTS = 50
 _NAMED = 5
 _ANSWER_TOKENS = 1000
 """Three tests take 350; a small model that can't stop is cut off here."""
@@ -214,8 +215,8 @@ class _Generation:
             proposed=generation.proposed,
             kept=len(generation.kept),
             rejected=generation.rejected,
-            # What was said back to the model stays in the artifact: results travel through histories.
-            verdicts=[verdict.model_copy(update={"feedback": ""}) for verdict in progress.verdicts],
+            # The rest is in the artifact: results travel through histories.
+            verdicts=[v.model_copy(update={"feedback": ""}) for v in progress.verdicts[:_SHOWN_VERDICTS]],
             files=sorted(files),
             mutants_killed=generation.mutants_killed,
             mutants_total=generation.mutants_total,
@@ -224,7 +225,9 @@ class _Generation:
         tools = [*progress.base.tools, _filters_run(progress, judged)]
         metrics = progress.base.metrics | _generation_metrics(details, tool=len(tools) - 1)
         return Finding(
-            measurement=Measurement(metrics=metrics, tools=tools, details=details.model_dump(mode="json")),
+            measurement=Measurement(
+                metrics=metrics, tools=tools, details=details.model_dump(mode="json", exclude_defaults=True)
+            ),
             headline=_summary(details),
             artifacts=artifacts,
             patch=patch,
@@ -237,7 +240,7 @@ def _filters_run(progress: GenerationProgress, judged: ArtifactRef) -> ToolRun:
     return ToolRun(
         tool="qefleet filters (pytest, coverage, mutmut)",
         version=f"{version('qefleet')} (mutmut {version('mutmut')})",
-        argv=["judge_proposal", *(segment.id for segment in progress.segments)],
+        argv=["judge_proposal"],
         exit_code=0,
         duration_s=sum(verdict.duration_s for verdict in progress.verdicts),
         artifact=judged,

@@ -127,7 +127,7 @@ class GenerationDetails(Model):
     kept: int
     rejected: dict[Filter, int]
     verdicts: list[Verdict] = []
-    """At most 200, in the order in which they were judged."""
+    """At most 50, in the order in which they were judged; the artifact has up to 200, with feedback."""
     files: list[str] = []
     """Test files that the patch adds."""
     mutants_killed: int = 0
