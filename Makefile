@@ -4,7 +4,7 @@ UV := .venv/bin/uv
 TARGET ?= pypi:boltons==26.2.0
 MODEL ?= local
 
-.PHONY: setup demo test soak check format lint typecheck unit lock audit clean
+.PHONY: setup demo test soak check format lint typecheck lock audit clean
 
 setup: .venv/.ready
 

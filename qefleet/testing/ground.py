@@ -6,15 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qefleet.workspace.sandbox import Finished, Limits, Mount, Sandbox
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a run in a `LocalGround` gives."""
-
-    finished: Finished
-    outputs: Mapping[str, bytes]
+from qefleet.workspace.sandbox import Limits, Mount, Sandbox
+from qefleet.workspace.workspace import WorkspaceRun
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,7 @@ class LocalGround:
         collect: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
-    ) -> Ran:
+    ) -> WorkspaceRun:
         """Run a program in `/src`; see `Ground.run`."""
         laid = {
             (path if path.startswith("/") else f"/src/{path}"): body for path, body in (files or {}).items()
@@ -57,4 +50,4 @@ class LocalGround:
             collect=[f"/out/{name}" for name in collect],
         )
         outputs = {path.removeprefix("/out/"): content for path, content in finished.outputs.items()}
-        return Ran(finished, outputs)
+        return WorkspaceRun(finished, outputs)
