@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from temporalio import activity
 
+from qefleet.contracts.items import ItemList, ItemPage
 from qefleet.contracts.steps import (
+    AddedSteps,
+    AddSteps,
     Answer,
     Closed,
     CloseRun,
@@ -16,12 +19,17 @@ from qefleet.contracts.steps import (
     Finding,
     Judge,
     OpenRun,
+    PageOfItems,
     Plan,
+    RecordApproval,
     Recorded,
     RecordStep,
     Round,
     RunRef,
     StepRef,
+    StoreItems,
+    SumUp,
+    SumUpResult,
     Trial,
     Verdict,
 )
@@ -46,6 +54,31 @@ class RunPort:
         """Install what the snapshot's code needs; the only step with network."""
         raise NotImplementedError
 
+    @activity.defn(name="add_steps")
+    async def add_steps(self, request: AddSteps) -> AddedSteps:
+        """Check steps that became known only now and add them to the run's plan."""
+        raise NotImplementedError
+
+    @activity.defn(name="store_items")
+    async def store_items(self, request: StoreItems) -> ItemList:
+        """Write an expansion's list down."""
+        raise NotImplementedError
+
+    @activity.defn(name="page_of_items")
+    async def page_of_items(self, request: PageOfItems) -> ItemPage:
+        """Name some of a list's items."""
+        raise NotImplementedError
+
+    @activity.defn(name="sum_up")
+    async def sum_up(self, request: SumUp) -> SumUpResult:
+        """Make one result of all that was recorded of an expansion's items."""
+        raise NotImplementedError
+
+    @activity.defn(name="record_approval")
+    async def record_approval(self, request: RecordApproval) -> None:
+        """Keep what a person said in memory."""
+        raise NotImplementedError
+
     @activity.defn(name="close_run")
     async def close_run(self, request: CloseRun) -> Closed:
         """Write the report from what was recorded."""
@@ -63,6 +96,11 @@ class AgentPort:
     @activity.defn(name="judge")
     async def judge(self, request: Judge) -> Answer:
         """Have a model judge what was measured."""
+        raise NotImplementedError
+
+    @activity.defn(name="operate")
+    async def operate(self, request: StepRef) -> Answer:
+        """Do what a node of a lionagi graph does: one call of a Branch's method."""
         raise NotImplementedError
 
     @activity.defn(name="propose")

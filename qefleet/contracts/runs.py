@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from qefleet.contracts.base import Digest, Model
+from qefleet.contracts.items import ItemList
 from qefleet.contracts.measured import ArtifactRef, Measurement
 from qefleet.contracts.targets import Environment, Snapshot, Target
 
@@ -24,6 +26,38 @@ class Decision(StrEnum):
     NO_GO = "NO_GO"
 
 
+StepName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[a-z][a-z0-9_-]*(\.[a-z0-9-]+)?(#[0-9]{1,4})?(/[0-9]{1,6})?$", max_length=192
+    ),
+]
+"""`agent#position`, or the id of a flow's step; with `/ordinal` for one item of an expansion."""
+
+StepStatus = Literal["completed", "failed", "cancelled", "skipped"]
+
+
+class Approval(Model):
+    """Waits for a person's `approve` or `reject`; `true` takes the defaults."""
+
+    timeout_hours: Annotated[float, Field(gt=0, le=24 * 366)] = 72.0
+    on_timeout: Literal["approve", "reject"] = "reject"
+    question: Annotated[str, Field(max_length=1000)] = ""
+    """What the person is asked; shown in the Temporal UI."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_true(cls, value: Any) -> Any:
+        return {} if value is True else value
+
+
+class GateApproval(Approval):
+    """Waits for a person before the gate's decision is final."""
+
+    of: Annotated[list[Decision], Field(min_length=1)] = [Decision.GO, Decision.CONDITIONAL]
+    """Decisions that a person is asked about; any other is final at once."""
+
+
 class AgentSpec(Model):
     """One agent of a run; a bare string is its id."""
 
@@ -31,6 +65,10 @@ class AgentSpec(Model):
     options: dict[str, Any] = {}
     """Checked against the agent's own options when the run opens."""
     on_failure: Literal["stop", "continue"] = "stop"
+    timeout_minutes: Annotated[float, Field(gt=0, le=60 * 24 * 30)] | None = None
+    """The step fails with `TimedOut` once it has taken this long."""
+    approval: Approval | None = None
+    """A person is asked before the agent is run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -44,21 +82,31 @@ class Thresholds(Model):
     line_percent_min: Annotated[float, Field(ge=0, le=100)] | None = None
     branch_percent_min: Annotated[float, Field(ge=0, le=100)] | None = None
     failed_tests_max: Annotated[int, Field(ge=0)] | None = 0
+    failed_steps_max: Annotated[int, Field(ge=0)] | None = 0
+    """Earlier steps, and items of expansions, that failed or were cancelled."""
     coverage_drop_max: Annotated[float, Field(ge=0, le=100)] | None = None
     """Percentage points of line coverage that may be lost between before and after; null: none, in a run
     that has an agent for coverage."""
 
 
-class RunInput(Model):
-    """What any workflow takes; a bare string is the target."""
+class RunOptions(Model):
+    """What any run can be given, whatever it looks at."""
 
-    target: Target
-    agents: Annotated[list[AgentSpec], Field(min_length=1, max_length=64)] | None = None
     thresholds: Thresholds = Thresholds()
     budget_usd: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     """The gateway refuses model calls once the run has spent this."""
     model: Annotated[str, Field(max_length=256)] | None = None
     """`provider/name`, `local` or `none`; the worker's `QE_MODEL` without it."""
+    approval: GateApproval | None = None
+    """A person is asked before the gate's decision is final."""
+    priority: Annotated[int, Field(ge=1, le=5)] = 3
+    """1 goes before 5 where tasks wait for a worker; among equals, targets take turns."""
+
+
+class RunInput(RunOptions):
+    """What any workflow takes; a bare string is the target."""
+
+    target: Target
 
     @model_validator(mode="before")
     @classmethod
@@ -66,8 +114,11 @@ class RunInput(Model):
         return {"target": value} if isinstance(value, str) else value
 
 
-class PipelineInput(RunInput):
-    """Agents one after the other; each sees the results of those before it."""
+class CommonInput(RunOptions):
+    """The part of any workflow's input that is not its pattern's own."""
+
+    target: Target | None = None
+    """Null where a run looks at nothing: a flow of lionagi's operations alone."""
 
 
 class Usage(Model):
@@ -106,9 +157,9 @@ class AgentResult(Model):
     """What one agent did: what its tools measured, kept apart from what a model judged."""
 
     step: str
-    """`agent#position`, unique in the run."""
+    """Unique in the run, see `StepName`."""
     agent: AgentId
-    status: Literal["completed", "failed"]
+    status: StepStatus
     headline: str = ""
     """One line for people: the figure that matters most."""
     decision: Decision | None = None
@@ -119,11 +170,26 @@ class AgentResult(Model):
     artifacts: list[ArtifactRef] = []
     patch: Digest | None = None
     """A unified diff that the later steps' workspaces contain."""
+    items: ItemList | None = None
+    """Parts of the work that it found, for an expansion to run over."""
     usage: Usage = Usage()
     notes: list[str] = []
     error: StepError | None = None
     """Why the step failed; on a completed step, why no model has judged what was measured."""
     duration_s: float = 0.0
+
+
+class ApprovalRecord(Model):
+    """What a person said, or that nobody did in time: the audit trail of a run."""
+
+    step: str
+    """The step that waited; `decision` for the gate's decision."""
+    verdict: Literal["approved", "rejected"]
+    by: str
+    """As the person named themself; `timeout` when nobody answered in time."""
+    why: str
+    asked_at: datetime
+    answered_at: datetime
 
 
 class RunResult(Model):
@@ -141,4 +207,8 @@ class RunResult(Model):
     report: ArtifactRef | None = None
     patch: ArtifactRef | None = None
     """All that the agents propose to change, as one unified diff."""
+    approvals: list[ApprovalRecord] = []
+    """Whom the run has asked, and what they said."""
+    evaluations: list[str] = []
+    """How each condition came out, and what it was told from."""
     notes: list[str] = []

@@ -9,8 +9,22 @@ from __future__ import annotations
 from typing import Any
 
 from qefleet.contracts.base import Digest, Model
+from qefleet.contracts.conditions import Condition, Evaluation
+from qefleet.contracts.flows import FlowStep
+from qefleet.contracts.items import Item, ItemList
 from qefleet.contracts.measured import ArtifactRef, Measurement
-from qefleet.contracts.runs import AgentId, AgentResult, Decision, RunInput, Usage
+from qefleet.contracts.operations import Operation
+from qefleet.contracts.patterns import StepSpec
+from qefleet.contracts.runs import (
+    AgentId,
+    AgentResult,
+    Approval,
+    ApprovalRecord,
+    CommonInput,
+    Decision,
+    GateApproval,
+    Usage,
+)
 
 
 class RunRef(Model):
@@ -24,11 +38,27 @@ class RunRef(Model):
     workflow_id: str
 
 
+class ConditionCheck(Model):
+    """A condition of the input, to be checked against what its steps measure."""
+
+    field: str
+    """Its path in the input, such as `branches.0.when`."""
+    condition: Condition
+    steps: list[str]
+    """Names of the steps that may have ended when it is asked."""
+
+
 class OpenRun(RunRef):
     """Asks for a run to be checked against the catalogue and entered in the database."""
 
     pattern: str
-    input: RunInput
+    input: CommonInput
+    steps: list[StepSpec] = []
+    conditions: list[ConditionCheck] = []
+    flow: str | None = None
+    """Name of a flow that ships with the fleet, in place of `steps`."""
+    flow_steps: list[FlowStep] | None = None
+    """A flow of the user's own, in place of `steps`."""
 
 
 class StepPlan(Model):
@@ -43,6 +73,12 @@ class StepPlan(Model):
     max_rounds: int = 1
     max_minutes: float | None = None
     """The loop takes no new item once this has passed."""
+    options: dict[str, Any] = {}
+    """As asked for; checked."""
+    timeout_minutes: float | None = None
+    approval: Approval | None = None
+    operation: Operation | None = None
+    """For a node of a lionagi graph: what it does in place of measuring."""
 
 
 class Plan(Model):
@@ -52,6 +88,13 @@ class Plan(Model):
     model: str
     steps: list[StepPlan]
     notes: list[str] = []
+    approval: GateApproval | None = None
+    flow: list[FlowStep] = []
+    """The flow's steps, those left out where the fleet has no such agent."""
+    priority: int = 3
+    fairness_key: str = ""
+    """Runs of one target share it, so that they take turns with those of others."""
+    looks_at_target: bool = True
 
     @property
     def uses_model(self) -> bool:
@@ -59,11 +102,79 @@ class Plan(Model):
         return self.model != "none"
 
 
+class AddSteps(RunRef):
+    """Asks for steps that became known only now to be checked and added to the run's plan."""
+
+    steps: list[StepSpec]
+
+
+class AddedSteps(Model):
+    """Steps as planned, in the order in which they were asked for."""
+
+    steps: list[StepPlan]
+
+
 class StepRef(RunRef):
     """Names a step, and the steps whose results and patches it builds on, in order."""
 
     step: str
+    """As planned; with `/ordinal` for one item of an expansion."""
     earlier: list[str] = []
+    """As planned: an expansion's name stands for all of its items."""
+    items: str | None = None
+    """The list that the item is from, for an item of an expansion."""
+
+    @property
+    def planned(self) -> str:
+        """The step's name in the plan."""
+        return self.step.partition("/")[0]
+
+    @property
+    def ordinal(self) -> int | None:
+        """The item's place in its list; None outside of expansions."""
+        _, slash, ordinal = self.step.partition("/")
+        return int(ordinal) if slash else None
+
+
+class StoreItems(RunRef):
+    """Asks for an expansion's list to be written down; the first list of a name stands."""
+
+    source: str
+    items: list[Item] | None = None
+    files: str | None = None
+    """A glob over the snapshot's files."""
+
+
+class PageOfItems(RunRef):
+    """Asks for some of a list's items."""
+
+    source: str
+    first: int
+    count: int
+
+
+class SumUp(RunRef):
+    """Asks for the one result of an expansion's step, from what was recorded of its items."""
+
+    step: str
+    items: ItemList
+    cut: int = 0
+    """Items of the list that were over `max_items`."""
+    started_s: float = 0.0
+    """How long it took."""
+    notes: list[str] = []
+
+
+class SumUpResult(Model):
+    """An expansion's result, as recorded."""
+
+    result: AgentResult
+
+
+class RecordApproval(RunRef):
+    """Asks for what a person said to be kept in memory."""
+
+    approval: ApprovalRecord
 
 
 class WorkItem(Model):
@@ -86,6 +197,8 @@ class Finding(Model):
     """Artifact with what a model is to judge; without it no call is made."""
     work: list[WorkItem] = []
     """For looped agents, the most rewarding first."""
+    items: ItemList | None = None
+    """Parts of the work, for an expansion to run over."""
     state: Digest | None = None
     """Artifact with the loop's state, to be passed to the first trial."""
 
@@ -154,6 +267,7 @@ class Recorded(Model):
     usage: Usage
     """From the ledger."""
     judged: dict[str, Any] | None = None
+    """Left out for an item of an expansion: it is in the database."""
 
 
 class CloseRun(RunRef):
@@ -163,6 +277,9 @@ class CloseRun(RunRef):
     decision: Decision | None
     notes: list[str]
     failed: bool = False
+    cancelled: bool = False
+    approvals: list[ApprovalRecord] = []
+    evaluations: list[Evaluation] = []
 
 
 class Closed(Model):

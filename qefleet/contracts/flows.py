@@ -1,0 +1,145 @@
+"""A flow: steps that depend on each other, with conditions and expansions, in one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from qefleet.contracts.base import Model
+from qefleet.contracts.conditions import Condition
+from qefleet.contracts.items import Item
+from qefleet.contracts.operations import Operation
+from qefleet.contracts.patterns import Concurrency, MaxItems, StepSpec
+from qefleet.contracts.runs import AgentId, AgentSpec, Approval, RunOptions
+from qefleet.contracts.targets import Target
+
+FlowId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
+
+
+class ForEach(Model):
+    """Runs a step's agents on each item of a list; a string names the step whose result lists them."""
+
+    step: FlowId | None = None
+    """A step before this one whose result lists items."""
+    items: Annotated[list[Item], Field(min_length=1, max_length=10_000)] | None = None
+    files: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    """A glob over the target's files."""
+    max_concurrent: Concurrency = 8
+    max_items: MaxItems = 10_000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        match value:
+            case str():
+                return {"step": value}
+            case list():
+                return {"items": value}  # pyright: ignore[reportUnknownVariableType] - checked by the field
+            case _:
+                return value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(given is not None for given in (self.step, self.items, self.files)) != 1:
+            raise ValueError("give exactly one of step, items, files")
+        return self
+
+
+class FlowStep(Model):
+    """One node: an agent, several one after the other, or an operation of a lionagi graph."""
+
+    id: FlowId
+    agent: AgentId | None = None
+    agents: Annotated[list[AgentSpec], Field(min_length=1, max_length=16)] | None = None
+    """Run one after the other, on each item where there is `for_each`."""
+    operation: Operation | None = None
+    options: dict[str, Any] = {}
+    on_failure: Literal["stop", "continue"] = "stop"
+    timeout_minutes: Annotated[float, Field(gt=0, le=60 * 24 * 30)] | None = None
+    approval: Approval | None = None
+    depends_on: Annotated[list[FlowId], Field(max_length=256)] = []
+    """Steps that end first, and whose results and patches this one builds on."""
+    when: Condition | None = None
+    """Skips the step where it doesn't hold. A step all of whose `depends_on` were skipped is skipped too."""
+    for_each: ForEach | None = None
+    optional: bool = False
+    """Left out, with a note, where the fleet has no such agent."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(given is not None for given in (self.agent, self.agents, self.operation)) != 1:
+            raise ValueError("give exactly one of agent, agents, operation")
+        if self.agents and (self.options or self.timeout_minutes):
+            raise ValueError("options and timeout_minutes stand with each of agents")
+        if self.operation and (self.for_each or self.options):
+            raise ValueError("an operation has parameters of its own: no options, no for_each")
+        return self
+
+    @property
+    def before(self) -> list[str]:
+        """All steps that end first: `depends_on`, and where its items come from."""
+        source = self.for_each.step if self.for_each else None
+        return [*self.depends_on, *([source] if source and source not in self.depends_on else [])]
+
+    def specs(self, field: str) -> list[StepSpec]:
+        """Its agents as steps of the run: `id` for one, `id.agent` for each of several."""
+        if self.agent:
+            spec = AgentSpec(
+                agent=self.agent,
+                options=self.options,
+                on_failure=self.on_failure,
+                timeout_minutes=self.timeout_minutes,
+            )
+            return [StepSpec(step=self.id, spec=spec, field=f"{field}.agent")]
+        return [
+            StepSpec(step=f"{self.id}.{spec.agent}", spec=spec, field=f"{field}.agents.{number}")
+            for number, spec in enumerate(self.agents or [])
+        ]
+
+
+class FlowInput(RunOptions):
+    """A flow of one's own (`steps`), or one that ships with the fleet (`flow`)."""
+
+    target: Target | None = None
+    """Needed as soon as one step runs an agent."""
+    flow: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)] | None = None
+    steps: Annotated[list[FlowStep], Field(min_length=1, max_length=512)] | None = None
+    max_concurrent: Concurrency = 8
+    """Steps in work at once."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.flow is None) == (self.steps is None):
+            raise ValueError("give either flow, the name of one that ships, or steps")
+        if self.target is None and (self.flow or any(step.operation is None for step in self.steps or [])):
+            raise ValueError("target: Field required where agents are run")
+        if self.steps:
+            check_steps(self.steps)
+        return self
+
+
+def check_steps(steps: Sequence[FlowStep]) -> None:
+    """Check that the steps make a graph.
+
+    Raises:
+        ValueError: An id stands twice, a dependency doesn't exist, or they go in circles; the path is named.
+    """
+    known: set[str] = set()
+    for number, step in enumerate(steps):
+        if step.id in known:
+            raise ValueError(f"steps.{number}.id: stands twice")
+        known.add(step.id)
+    for number, step in enumerate(steps):
+        for place, name in enumerate(step.depends_on):
+            if name not in known:
+                raise ValueError(f"steps.{number}.depends_on.{place}: no such step")
+        if step.for_each and step.for_each.step and step.for_each.step not in known:
+            raise ValueError(f"steps.{number}.for_each.step: no such step")
+    try:
+        TopologicalSorter({step.id: step.before for step in steps}).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        raise ValueError(f"steps: they wait for each other: {' → '.join(reversed(circle))}") from None
