@@ -13,6 +13,8 @@ from qefleet.contracts.steps import (
     RecordStep,
     Round,
     StepRef,
+    SumUp,
+    SumUpResult,
     Trial,
     Verdict,
 )
@@ -52,3 +54,7 @@ class AgentActivities(AgentPort):
     @implements(AgentPort.record)
     async def record(self, request: RecordStep) -> Recorded:
         return await self._steps.record(request)
+
+    @implements(AgentPort.sum_up)
+    async def sum_up(self, request: SumUp) -> SumUpResult:
+        return await self._steps.sum_up(request)

@@ -38,12 +38,28 @@ from qefleet.workspace.sandbox import Sandbox
 from qefleet.workspace.workspace import Workspaces
 from worker.plugin import qe_plugin
 from worker.settings import PROVIDERS, Settings, resolve_model
+from workflows.conditional import Conditional
+from workflows.expansion import Expansion, ItemWorkflow
+from workflows.fan_out_fan_in import FanOutFanIn
+from workflows.flow import Flow
+from workflows.parallel import Parallel
+from workflows.parallel_expansion import ParallelExpansion
 from workflows.pipeline import Pipeline
 from workflows.unknown import Unknown
 
 _LOG = logging.getLogger("qefleet.worker")
 
-WORKFLOWS = (Pipeline, Unknown)
+WORKFLOWS = (
+    Pipeline,
+    Parallel,
+    FanOutFanIn,
+    ParallelExpansion,
+    Conditional,
+    Flow,
+    Expansion,
+    ItemWorkflow,
+    Unknown,
+)
 
 
 async def connect(settings: Settings, address: str | None = None) -> Client:
@@ -94,6 +110,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             workspaces=workspaces,
             artifacts=artifacts,
             models=models,
+            flows={},
             notes=("code was run unconfined: --unsafe-no-sandbox",) if settings.unsafe_no_sandbox else (),
         )
         steps = Steps(
@@ -113,6 +130,10 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 of_runs.open_run,
                 of_runs.take_snapshot,
                 of_runs.prepare_environment,
+                of_runs.add_steps,
+                of_runs.store_items,
+                of_runs.page_of_items,
+                of_runs.record_approval,
                 of_runs.close_run,
                 of_agents.measure,
                 of_agents.judge,
@@ -121,6 +142,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 of_agents.try_proposal,
                 of_agents.conclude,
                 of_agents.record,
+                of_agents.sum_up,
             ],
             max_concurrent_activities=8,
             graceful_shutdown_timeout=timedelta(seconds=10),

@@ -24,7 +24,8 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from qefleet.contracts.runs import RunInput
+from qefleet.contracts.children import ChildInput
+from qefleet.contracts.runs import RunOptions
 from workflows.unknown import Unknown
 
 # Passed through the workflow sandbox instead of being loaded anew for every run: they hold no state and
@@ -57,7 +58,7 @@ class QePayloadConverter(PydanticPayloadConverter):
             ApplicationError: Of type `InvalidInput`, not retryable, where a run's input is expected.
         """
         hint = type_hints[0] if type_hints else None
-        if not (inspect.isclass(hint) and issubclass(hint, RunInput)):
+        if not (inspect.isclass(hint) and issubclass(hint, (RunOptions, ChildInput))):
             return super().from_payloads(payloads, type_hints)
         try:
             return super().from_payloads(payloads, type_hints)
@@ -100,7 +101,7 @@ class _CheckInput(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - the name in temporalio
         # By name: the sandbox loads a class of its own.
         if input.type.__name__ != Unknown.__name__ and not (
-            len(input.args) == 1 and isinstance(input.args[0], RunInput)
+            len(input.args) == 1 and isinstance(input.args[0], (RunOptions, ChildInput))
         ):
             raise invalid_input("expected one JSON object or string, such as '\"pypi:boltons==26.2.0\"'")
         return await super().execute_workflow(input)

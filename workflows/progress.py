@@ -2,21 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
 from qefleet.contracts import attributes
+from qefleet.contracts.control import Asked
 from qefleet.contracts.progress import Progress, StepProgress
 from qefleet.contracts.runs import AgentResult, Decision, Usage
-from qefleet.contracts.steps import Plan
+from qefleet.contracts.steps import Plan, StepPlan
 
-_MARKS = {"waiting": "·", "running": "▶", "completed": "✓", "failed": "✗", "skipped": "○"}
+_MARKS = {
+    "waiting": "·",
+    "running": "▶",
+    "completed": "✓",
+    "failed": "✗",
+    "cancelled": "■",
+    "skipped": "○",
+}
+
+
+_SHOWN_STEPS = 100
+
+
+def _question(asked: Asked) -> str:
+    """A person finds here what to do, without our docs."""
+    question = f" {asked.question}" if asked.question else ""
+    return (
+        f"**{asked.step} waits for a person.**{question} Answer by update `approve` or `reject` with"
+        f' `{{"by": "you", "why": "…"}}` until {asked.until:%Y-%m-%d %H:%M} UTC; then it is'
+        f" {asked.on_timeout}.\n"
+    )
 
 
 def _index(*updates: SearchAttributeUpdate[Any]) -> None:
     workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType] - its own generic is bare
+
+
+class StepView(Protocol):
+    """Where a step shows how far it is."""
+
+    def start(self, step: str) -> None:
+        """It has begun."""
+        ...
+
+    def say(self, step: str, headline: str) -> None:
+        """What it is doing, or its figure so far."""
+        ...
+
+    def spend(self, step: str, usage: Usage) -> None:
+        """What its model calls cost so far."""
+        ...
+
+    def end(self, result: AgentResult) -> None:
+        """It has ended, in one way or the other."""
+        ...
 
 
 class Board:
@@ -29,6 +71,8 @@ class Board:
         self._decision: Decision | None = None
         self._steps: dict[str, StepProgress] = {}
         self._notes: list[str] = []
+        self._asked: dict[str, Asked] = {}
+        self._paused = False
 
     def snapshot(self) -> Progress:
         """The answer to the `progress` query."""
@@ -37,6 +81,8 @@ class Board:
             target=self._target,
             model=self._model,
             decision=self._decision,
+            paused=self._paused,
+            asked=list(self._asked.values()),
             steps=list(self._steps.values()),
             notes=self._notes,
         )
@@ -46,9 +92,13 @@ class Board:
         self._target = plan.target
         self._model = plan.model
         self._notes = list(plan.notes)
-        self._steps = {s.step: StepProgress(step=s.step, agent=s.agent, status="waiting") for s in plan.steps}
+        self.add(plan.steps)
         _index(attributes.TARGET.value_set(plan.target))
         self._show()
+
+    def add(self, steps: Sequence[StepPlan]) -> None:
+        """Show more steps as waiting."""
+        self._steps |= {s.step: StepProgress(step=s.step, agent=s.agent, status="waiting") for s in steps}
 
     def enter(self, phase: str) -> None:
         """Name what the run does now, also for `temporal workflow list`."""
@@ -83,6 +133,32 @@ class Board:
         )
         self._show()
 
+    def note(self, text: str) -> None:
+        """Show a line below the table."""
+        self._notes.append(text)
+        self._show()
+
+    def ask(self, asked: Asked) -> None:
+        """A person is asked."""
+        self._asked[asked.step] = asked
+        self._show()
+
+    def answered(self, step: str) -> None:
+        """Nobody is asked about this step any more."""
+        self._asked.pop(step, None)
+        self._show()
+
+    def pause(self, paused: bool) -> None:
+        """Whether the run is paused."""
+        self._paused = paused
+        self._show()
+
+    def skip(self, steps: Sequence[str]) -> None:
+        """These steps will not be run."""
+        for step in steps:
+            self._change(step, status="skipped")
+        self._show()
+
     def skip_rest(self) -> None:
         """What is still waiting will not be run."""
         for step, line in self._steps.items():
@@ -111,17 +187,21 @@ class Board:
 
     def _markdown(self) -> str:
         decision = f" · **{self._decision.value}**" if self._decision else ""
+        paused = " · **paused**" if self._paused else ""
         lines = [
-            f"**{self._target}** · {self._phase}{decision} · model `{self._model or '…'}`",
+            f"**{self._target}** · {self._phase}{decision}{paused} · model `{self._model or '…'}`",
             "",
+            *(_question(asked) for asked in self._asked.values()),
             "| | agent | result | calls | cost |",
             "|---|---|---|---:|---:|",
         ]
-        for line in self._steps.values():
+        for line in list(self._steps.values())[:_SHOWN_STEPS]:
             cost = "unknown" if line.cost_usd is None else f"${line.cost_usd:.4f}"
             text = line.headline.replace("|", "\\|") or line.status
             # The UI draws tables without padding.
             cells = (_MARKS[line.status], line.agent, text, line.calls, cost)
             lines.append("|" + "|".join(f"\u00a0{cell}\u00a0" for cell in cells) + "|")
         lines += [f"- {note}" for note in self._notes]
+        if len(self._steps) > _SHOWN_STEPS:
+            lines.append(f"- and {len(self._steps) - _SHOWN_STEPS} more steps; see the query `progress`")
         return "\n".join(lines)

@@ -1,99 +1,347 @@
-"""What every pattern does before its agents and after them: open, prepare, close."""
+"""A run, and what a pattern can have it do: run steps in order, side by side or on each item, then close."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from datetime import timedelta
-from typing import TypeVar
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Collection, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
-from temporalio.workflow import ActivityConfig
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError
 
-from qefleet.contracts.ports import RunPort
-from qefleet.contracts.runs import AgentResult, RunInput, RunResult
-from qefleet.contracts.steps import CloseRun, OpenRun, Plan, RunRef
+from qefleet.contracts.children import ExpansionInput
+from qefleet.contracts.conditions import Condition, Evaluation, evaluate
+from qefleet.contracts.flows import FlowStep
+from qefleet.contracts.items import Item, ItemList
+from qefleet.contracts.patterns import StepSpec
+from qefleet.contracts.ports import AgentPort, RunPort
+from qefleet.contracts.runs import (
+    AgentResult,
+    Approval,
+    ApprovalRecord,
+    CommonInput,
+    Decision,
+    RunOptions,
+    RunResult,
+    StepError,
+)
+from qefleet.contracts.steps import (
+    AddSteps,
+    CloseRun,
+    ConditionCheck,
+    OpenRun,
+    Plan,
+    RecordApproval,
+    RunRef,
+    StepPlan,
+    StoreItems,
+    SumUp,
+)
 from qefleet.contracts.targets import Environment, Snapshot
+from workflows.control import Control
 from workflows.progress import Board
-from workflows.steps import RECORDING, call
+from workflows.scope import MEASURING, PREPARING, RECORDING, Scope, call
+from workflows.steps import run_agent
 
 _T = TypeVar("_T")
 
-_PREPARING = ActivityConfig(
-    start_to_close_timeout=timedelta(minutes=30),
-    heartbeat_timeout=timedelta(seconds=15),
-    retry_policy=RetryPolicy(
-        initial_interval=timedelta(seconds=2), maximum_interval=timedelta(seconds=30), maximum_attempts=8
-    ),
-)
-
 
 class Run:
-    """One run of a pattern: its identity, its plan, its board, and its beginning and end."""
+    """One run of a pattern: its identity, its plan, its board, and what came of its steps so far."""
 
     def __init__(self, pattern: str) -> None:
         info = workflow.info()
         self.ref = RunRef(run=info.first_execution_run_id, workflow_id=info.workflow_id)
         self.board = Board()
+        self.control = Control()
+        self.results: list[AgentResult] = []
+        self.stopped = False
+        """A step that may not fail has failed: nothing more is begun."""
         self._pattern = pattern
-        self._plan: Plan | None = None
+        self._fields: dict[str, str] = {}
+        self._scope: Scope | None = None
+        self._approvals: list[ApprovalRecord] = []
+        self._evaluations: list[Evaluation] = []
         self._snapshot: Snapshot | None = None
         self._environment: Environment | None = None
 
-    async def open(self, run_input: RunInput) -> Plan:
+    @property
+    def scope(self) -> Scope:
+        """The run, as its steps see it."""
+        assert self._scope is not None, "a run has a scope once it was opened"
+        return self._scope
+
+    @property
+    def plan(self) -> Plan:
+        """As checked when the run opened."""
+        return self.scope.plan
+
+    def of(self, field: str) -> list[StepPlan]:
+        """The steps that were asked for in this field of the input, such as `branches.0.agents`."""
+        names = [
+            step for step, place in self._fields.items() if place == field or place.startswith(f"{field}.")
+        ]
+        return [step for step in self.plan.steps if step.step in names]
+
+    async def open(
+        self,
+        run_input: RunOptions,
+        specs: Sequence[StepSpec] = (),
+        *,
+        conditions: Sequence[ConditionCheck] = (),
+        flow: str | None = None,
+        flow_steps: Sequence[FlowStep] | None = None,
+    ) -> None:
         """Have the input checked against the catalogue.
 
         Raises:
             ApplicationError: Of type `InvalidInput`, naming the field.
         """
-        request = OpenRun(**self.ref.model_dump(), pattern=self._pattern, input=run_input)
-        self._plan = await _or_fail(call(RunPort.open_run, request, RECORDING, "check the input"))
-        self.board.plan(self._plan)
-        return self._plan
+        digest = hashlib.sha256(run_input.model_dump_json(by_alias=True).encode()).hexdigest()
+        workflow.upsert_memo({"QeInputDigest": digest})
+        known = CommonInput.model_fields
+        request = OpenRun(
+            **self.ref.model_dump(),
+            pattern=self._pattern,
+            input=CommonInput.model_validate(run_input.model_dump(include=set(known), exclude_unset=True)),
+            steps=list(specs),
+            conditions=list(conditions),
+            flow=flow,
+            flow_steps=list(flow_steps) if flow_steps is not None else None,
+        )
+        plan = await or_fail(call(RunPort.open_run, request, RECORDING, "check the input"))
+        self._scope = Scope(ref=self.ref, plan=plan, control=self.control)
+        self._fields = {spec.step: spec.field for spec in specs}
+        self.board.plan(plan)
 
     async def prepare(self) -> None:
         """Read the target once and install what its code needs."""
-        assert self._plan is not None, "a run is prepared after it was opened"
+        if not self.plan.looks_at_target:
+            return
         self.board.enter("snapshot")
-        self._snapshot = await _or_fail(
-            call(RunPort.take_snapshot, self.ref, _PREPARING, f"snapshot of {self._plan.target}")
+        self._snapshot = await or_fail(
+            self.scope.call(RunPort.take_snapshot, self.ref, PREPARING, f"snapshot of {self.plan.target}")
         )
         self.board.enter("environment")
-        self._environment = await _or_fail(
-            call(RunPort.prepare_environment, self.ref, _PREPARING, "install what the code needs")
+        self._environment = await or_fail(
+            self.scope.call(RunPort.prepare_environment, self.ref, PREPARING, "install what the code needs")
         )
 
-    async def close(self, results: Sequence[AgentResult]) -> RunResult:
-        """Write the report and sum up.
+    async def step(self, step: StepPlan, earlier: Sequence[str] | None = None) -> AgentResult:
+        """Run one agent, after a person's approval where that is asked for.
+
+        Args:
+            step: Which one, and how.
+            earlier: Steps that it builds on; all that have ended without it.
+        """
+        await self.control.may_go_on()
+        before = self.ended() if earlier is None else earlier
+        refused = await self._refused(step)
+        return self.note(refused or await run_agent(self.scope, step, before, self.board), step)
+
+    async def in_order(self, steps: Sequence[StepPlan]) -> None:
+        """Run agents one after the other, each seeing what came before, until one that may not fail fails."""
+        for step in steps:
+            if self.stopped:
+                break
+            await self.step(step)
+
+    async def side_by_side(self, steps: Sequence[StepPlan], limit: int) -> None:
+        """Run agents at once, at most `limit`; each sees what came before all of them."""
+        before = self.ended()
+        room = asyncio.Semaphore(limit)
+
+        async def one(step: StepPlan) -> None:
+            async with room:
+                await self.step(step, before)
+
+        await together([one(step) for step in steps])
+
+    async def store_items(
+        self, source: str, *, items: Sequence[Item] | None = None, files: str | None = None
+    ) -> ItemList:
+        """Write down a list that stood in the input, or that a glob gives."""
+        request = StoreItems(
+            **self.ref.model_dump(), source=source, items=list(items) if items else None, files=files
+        )
+        return await or_fail(self.scope.call(RunPort.store_items, request, MEASURING, f"list {source}"))
+
+    async def on_each(
+        self,
+        steps: Sequence[StepPlan],
+        items: ItemList,
+        *,
+        max_concurrent: int,
+        max_items: int,
+        earlier: Sequence[str] | None = None,
+    ) -> list[AgentResult]:
+        """Run agents one after the other on each item of a list, many items at once.
+
+        A child workflow does it, with a history of its own. What is returned, a result a step, is summed
+        up from what was recorded, so that it is there when the child was stopped half-way too.
+        """
+        await self.control.may_go_on()
+        for step in steps:
+            if refused := await self._refused(step):
+                return [self.note(refused, step)]
+        first = steps[0].step
+        bounded = items.model_copy(update={"count": min(items.count, max_items)})
+        for step in steps:
+            self.board.start(step.step)
+        started = workflow.now()
+        error = await self._expand(
+            first, steps, bounded, max_concurrent, self.ended() if earlier is None else earlier
+        )
+        results: list[AgentResult] = []
+        for step in steps:
+            request = SumUp(
+                **self.ref.model_dump(),
+                step=step.step,
+                items=bounded,
+                cut=items.count - bounded.count,
+                duration_s=(workflow.now() - started).total_seconds(),
+                error=error,
+            )
+            summed = await asyncio.shield(
+                self.scope.call(AgentPort.sum_up, request, RECORDING, f"{step.title}: sum up")
+            )
+            self.board.end(summed.result)
+            results.append(self.note(summed.result, step))
+        return results
+
+    async def _expand(
+        self,
+        name: str,
+        steps: Sequence[StepPlan],
+        items: ItemList,
+        max_concurrent: int,
+        earlier: Sequence[str],
+    ) -> StepError | None:
+        child = await workflow.start_child_workflow(
+            "Expansion",
+            ExpansionInput(
+                ref=self.ref,
+                plan=self.plan.model_copy(update={"steps": [], "flow": []}),
+                steps=list(steps),
+                items=items,
+                earlier=list(earlier),
+                max_concurrent=max_concurrent,
+                paused=self.control.paused,
+            ),
+            id=f"{self.ref.workflow_id}/{name}",
+            static_summary=f"{', '.join(step.title for step in steps)} on {items.count} items",
+            priority=self.scope.priority,
+        )
+        try:
+            return await self.control.through_child(name, child)
+        except ChildWorkflowError as failure:
+            return StepError(type="ExpansionFailed", message=str(failure.cause or failure))
+
+    def holds(self, condition: Condition, label: str, among: Collection[str] | None = None) -> bool:
+        """Ask a condition about the results so far, and keep how it came out.
+
+        Args:
+            condition: As in the input, checked.
+            label: What depends on it.
+            among: Steps whose results count; all without it.
+        """
+        results = [result for result in self.results if among is None or result.step in among]
+        evaluation = evaluate(condition, results, label=label)
+        self._evaluations.append(evaluation)
+        self.board.note(str(evaluation))
+        return evaluation.holds
+
+    async def add_steps(self, specs: Sequence[StepSpec]) -> list[StepPlan]:
+        """Have steps that became known only now checked and added to the plan.
+
+        Raises:
+            ApplicationError: Of type `InvalidInput`.
+        """
+        request = AddSteps(**self.ref.model_dump(), steps=list(specs))
+        added = await or_fail(self.scope.call(RunPort.add_steps, request, RECORDING, "plan more steps"))
+        self.board.add(added.steps)
+        return added.steps
+
+    def items_of(self, steps: Collection[str]) -> ItemList | None:
+        """The list that the latest of these steps has found."""
+        lists = [result.items for result in self.results if result.step in steps and result.items]
+        return lists[-1] if lists else None
+
+    def ended(self) -> list[str]:
+        """Names of the steps that have ended, in that order."""
+        return [result.step for result in self.results]
+
+    def note(self, result: AgentResult, step: StepPlan) -> AgentResult:
+        """Keep a result; a failure of a step that may not fail stops the run.
+
+        Raises:
+            CancelledError: The whole run is cancelled; the result is kept.
+        """
+        self.results.append(result)
+        if result.status != "completed" and step.on_failure == "stop":
+            self.stopped = True
+        if self.control.cancelled:
+            raise asyncio.CancelledError
+        return result
+
+    async def _refused(self, step: StepPlan) -> AgentResult | None:
+        """Ask people about a step; its result when they say no."""
+        if step.approval is None:
+            return None
+        record = await self._ask(step.step, step.approval)
+        if record.verdict == "approved":
+            return None
+        result = AgentResult(
+            step=step.step,
+            agent=step.agent,
+            status="cancelled",
+            headline=f"rejected by {record.by}" + (f": {record.why}" if record.why else ""),
+            error=StepError(type="Rejected", message=f"{record.by}: {record.why}"),
+        )
+        self.board.end(result)
+        return result
+
+    async def _ask(self, step: str, approval: Approval) -> ApprovalRecord:
+        async def keep(record: ApprovalRecord) -> None:
+            request = RecordApproval(**self.ref.model_dump(), approval=record)
+            await self.scope.call(RunPort.record_approval, request, RECORDING, f"{step}: keep the answer")
+
+        self.board.enter(f"approval of {step}")
+        record = await self.control.ask(step, approval, show=self.board.ask, record=keep)
+        self.board.answered(step)
+        self.board.note(f"{step} {record.verdict} by {record.by}" + (f": {record.why}" if record.why else ""))
+        self._approvals.append(record)
+        return record
+
+    async def close(self, *, cancelled: bool = False) -> RunResult:
+        """Have people confirm the decision where that is asked for, write the report and sum up.
 
         Raises:
             ApplicationError: Of type `StepFailed`, when a step that may not fail has failed; its results
                 are in the report and the database.
         """
-        assert self._plan is not None, "a run is closed after it was opened"
         self.board.skip_rest()
+        policies = {step.step: step.on_failure for step in self.plan.steps}
+        ended = self._in_order_of_plan()
+        failed = next((r for r in ended if r.status != "completed" and policies.get(r.step) == "stop"), None)
+        decision = None if cancelled or failed else await self._decide()
         self.board.enter("report")
-        policies = {step.step: step.on_failure for step in self._plan.steps}
-        failed = next((r for r in results if r.status == "failed" and policies[r.step] == "stop"), None)
-        decision = next((r.decision for r in reversed(results) if r.decision), None)
-        notes = list(self._plan.notes)
-        closed = await _or_fail(
-            call(
-                RunPort.close_run,
-                CloseRun(
-                    **self.ref.model_dump(),
-                    steps=[r.step for r in results],
-                    decision=decision,
-                    notes=notes,
-                    failed=failed is not None,
-                ),
-                RECORDING,
-                "write the report",
-            )
+        request = CloseRun(
+            **self.ref.model_dump(),
+            steps=[result.step for result in ended],
+            decision=decision,
+            notes=list(self.plan.notes),
+            failed=failed is not None,
+            cancelled=cancelled,
+            approvals=self._approvals,
+            evaluations=self._evaluations,
+        )
+        closed = await asyncio.shield(
+            or_fail(self.scope.call(RunPort.close_run, request, RECORDING, "write the report"))
         )
         self.board.close(decision, closed.usage)
-        if failed and failed.error:
+        if failed and failed.error and not cancelled:
             raise ApplicationError(
                 f"{failed.step} failed: {failed.error.message}",
                 {"step": failed.step, "error": failed.error.type, "report": closed.report.digest},
@@ -102,19 +350,49 @@ class Run:
             )
         return RunResult(
             decision=decision,
-            target=self._plan.target,
+            target=self.plan.target,
             snapshot=self._snapshot,
             environment=self._environment,
-            model=self._plan.model,
-            steps=list(results),
+            model=self.plan.model,
+            steps=ended,
             usage=closed.usage,
             report=closed.report,
             patch=closed.patch,
-            notes=notes,
+            approvals=self._approvals,
+            evaluations=[str(evaluation) for evaluation in self._evaluations],
+            notes=list(self.plan.notes),
         )
 
+    async def _decide(self) -> Decision | None:
+        """The latest gate's decision, or what a person makes of it."""
+        decision = next((result.decision for result in reversed(self.results) if result.decision), None)
+        approval = self.plan.approval
+        if decision is None or approval is None or decision not in approval.of:
+            return decision
+        question = approval.question or f"The gate says {decision.value}."
+        record = await self._ask("decision", approval.model_copy(update={"question": question}))
+        return Decision.GO if record.verdict == "approved" else Decision.NO_GO
 
-async def _or_fail(call: Awaitable[_T]) -> _T:
+    def _in_order_of_plan(self) -> list[AgentResult]:
+        place = {step.step: position for position, step in enumerate(self.plan.steps)}
+        return sorted(self.results, key=lambda result: place.get(result.step, len(place)))
+
+
+async def together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all of it; being cancelled cancels all, and waits until each has written down what it had."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await workflow.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    for task in tasks:
+        task.result()
+
+
+async def or_fail(call: Awaitable[_T]) -> _T:
     """Let an activity's typed error be the workflow's own, so that its first line says what is wrong."""
     try:
         return await call

@@ -7,132 +7,177 @@ the ports of `qefleet.contracts` alone.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
-from temporalio.workflow import ActivityConfig
 
+from qefleet.contracts.base import Digest
 from qefleet.contracts.ports import AgentPort
-from qefleet.contracts.runs import AgentResult, StepError, Usage
+from qefleet.contracts.runs import AgentResult, StepError, StepStatus, Usage
 from qefleet.contracts.steps import (
     Answer,
     Conclude,
     Finding,
     Judge,
-    Plan,
     RecordStep,
     Round,
-    RunRef,
     StepPlan,
     StepRef,
     Trial,
     Verdict,
     WorkItem,
 )
-from workflows.progress import Board
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-
-_HEARTBEAT = timedelta(seconds=15)
-
-# Every time-out and retry of an agent's step in one place. Measuring repeats what another worker's
-# death interrupted; asking waits out a provider's bad hour; recording must not be lost at all.
-MEASURING = ActivityConfig(
-    start_to_close_timeout=timedelta(minutes=60),
-    heartbeat_timeout=_HEARTBEAT,
-    retry_policy=RetryPolicy(
-        initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=20
-    ),
-)
-ASKING = ActivityConfig(
-    start_to_close_timeout=timedelta(minutes=30),
-    schedule_to_close_timeout=timedelta(hours=2),
-    heartbeat_timeout=_HEARTBEAT,
-    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)),
-)
-RECORDING = ActivityConfig(
-    start_to_close_timeout=timedelta(minutes=2),
-    heartbeat_timeout=_HEARTBEAT,
-    retry_policy=RetryPolicy(
-        initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
-    ),
-)
+from workflows.progress import StepView
+from workflows.scope import ASKING, MEASURING, RECORDING, Scope
 
 _ENDS_LOOP = ("BudgetExceeded", "ModelRefused", "ModelUnavailable")
 """Failures after which asking for another item is pointless; anything else costs one item only."""
 
 
-async def call(
-    method: Callable[[Any, _In], Awaitable[_Out]], request: _In, config: ActivityConfig, summary: str
-) -> _Out:
-    """Execute an activity, with a summary for the UI."""
-    how = config | ActivityConfig(summary=summary)
-    return await workflow.execute_activity_method(method, request, **how)
-
-
 async def run_agent(
-    run: RunRef, plan: Plan, step: StepPlan, earlier: Sequence[str], board: Board
+    scope: Scope,
+    step: StepPlan,
+    earlier: Sequence[str],
+    view: StepView,
+    *,
+    items: str | None = None,
+    ordinal: int | None = None,
+    name: str = "",
 ) -> AgentResult:
-    """Run one agent and write its result down; a failure is a result too.
+    """Run one agent and write its result down; a failure is a result too, and so is being stopped.
 
     Args:
-        run: The run that the step belongs to.
-        plan: The run's checked plan.
+        scope: The run that the step belongs to.
         step: Which agent, and how.
         earlier: Steps whose results and patches this one builds on, in order.
-        board: Where progress is shown.
+        view: Where progress is shown.
+        items: The list that the step's one item is from, in an expansion.
+        ordinal: The item's place in it.
+        name: The item's, for people.
 
     Returns:
         The result as recorded, with its usage taken from the ledger.
     """
-    ref = StepRef(run=run.run, workflow_id=run.workflow_id, step=step.step, earlier=list(earlier))
+    in_run = step.step if ordinal is None else f"{step.step}/{ordinal}"
+    ref = StepRef(**scope.ref.model_dump(), step=in_run, earlier=list(earlier), items=items)
     started = workflow.now()
-    board.start(step.step)
-    finding: Finding | None = None
-    judged = None
-    error: StepError | None = None
-    try:
-        finding = await call(AgentPort.measure, ref, MEASURING, f"{step.title}: measure")
-        board.say(step.step, finding.headline)
-        if step.looped and finding.work:
-            finding, error = await _Loop(ref, plan, step, board).run(finding)
-    except ActivityError as failure:
-        error = _step_error(failure)
-    status = "failed" if error else "completed"
-    if finding and not error and plan.uses_model and finding.evidence:
-        # What was measured stands, whether or not a model can be had to judge it.
-        try:
-            judge = Judge(**ref.model_dump(), evidence=finding.evidence)
-            judged = await call(AgentPort.judge, judge, ASKING, f"{step.title}: judge")
-        except ActivityError as failure:
-            error = _step_error(failure)
-    result = _result(step, status, finding, error, (workflow.now() - started).total_seconds())
-    recorded = await call(
-        AgentPort.record,
-        RecordStep(
-            run=run.run, workflow_id=run.workflow_id, result=result, judgement=judged and judged.content
-        ),
-        RECORDING,
-        f"{step.title}: record",
+    view.start(step.step)
+    work = _Work(scope, ref, step, view, f"{step.title}: {name}" if name else step.title)
+    stopped = await scope.control.until_done(
+        in_run, asyncio.create_task(work.run()), timeout_minutes=step.timeout_minutes
+    )
+    result = work.result(stopped, (workflow.now() - started).total_seconds())
+    recorded = await asyncio.shield(
+        scope.call(
+            AgentPort.record,
+            RecordStep(**scope.ref.model_dump(), result=result, judgement=work.judgement),
+            RECORDING,
+            f"{work.title}: record",
+        )
     )
     result = result.model_copy(update=dict(recorded))
-    board.end(result)
+    view.end(result)
     return result
+
+
+class _Work:
+    """Measuring and judging; what it has when it is stopped is kept."""
+
+    def __init__(self, scope: Scope, ref: StepRef, step: StepPlan, view: StepView, title: str) -> None:
+        self.title = title
+        self.judgement: Digest | None = None
+        self._scope = scope
+        self._ref = ref
+        self._step = step
+        self._view = view
+        self._finding: Finding | None = None
+        self._error: StepError | None = None
+        self._failed = False
+
+    async def run(self) -> None:
+        if self._step.operation:
+            await self._operate()
+            return
+        await self._measure()
+        if not self._failed:
+            await self._judge()
+
+    async def _measure(self) -> None:
+        scope, step = self._scope, self._step
+        await scope.control.may_go_on()
+        try:
+            self._finding = await scope.call(
+                AgentPort.measure, self._ref, MEASURING, f"{self.title}: measure"
+            )
+            self._view.say(step.step, self._finding.headline)
+            if step.looped and self._finding.work:
+                loop = _Loop(scope, self._ref, step, self._view, self.title)
+                self._finding, self._error = await loop.run(self._finding)
+        except ActivityError as failure:
+            self._error = step_error(failure)
+        self._failed = self._error is not None
+
+    async def _judge(self) -> None:
+        scope, finding = self._scope, self._finding
+        if not (scope.plan.uses_model and finding and finding.evidence):
+            return
+        await scope.control.may_go_on()
+        # What was measured stands, whether or not a model can be had to judge it.
+        try:
+            judge = Judge(**self._ref.model_dump(), evidence=finding.evidence)
+            judged = await scope.call(AgentPort.judge, judge, ASKING, f"{self.title}: judge")
+            self.judgement = judged.content
+        except ActivityError as failure:
+            self._error = step_error(failure)
+
+    async def _operate(self) -> None:
+        """A node of a lionagi graph: one call, nothing measured."""
+        await self._scope.control.may_go_on()
+        try:
+            answer = await self._scope.call(AgentPort.operate, self._ref, ASKING, self.title)
+            self.judgement = answer.content
+        except ActivityError as failure:
+            self._error = step_error(failure)
+            self._failed = True
+
+    def result(self, stopped: StepError | None, duration_s: float) -> AgentResult:
+        """What is to be recorded."""
+        error = stopped or self._error
+        status: StepStatus = "failed" if self._failed else "completed"
+        if stopped:
+            status = "failed" if stopped.type == "TimedOut" else "cancelled"
+        result = AgentResult(
+            step=self._ref.step, agent=self._step.agent, status=status, error=error, duration_s=duration_s
+        )
+        finding = self._finding
+        if finding is None:
+            headline = f"{error.type}: {error.message}" if error else ""
+            return result.model_copy(update={"headline": headline})
+        return result.model_copy(
+            update={
+                "headline": finding.headline,
+                "decision": finding.decision,
+                "measured": finding.measurement,
+                "artifacts": finding.artifacts,
+                "patch": finding.patch,
+                "items": finding.items,
+                "notes": finding.notes,
+            }
+        )
 
 
 class _Loop:
     """Rounds of propose and try over a list of items, until all are done or the time is up."""
 
-    def __init__(self, ref: StepRef, plan: Plan, step: StepPlan, board: Board) -> None:
+    def __init__(self, scope: Scope, ref: StepRef, step: StepPlan, view: StepView, title: str) -> None:
+        self._scope = scope
         self._ref = ref
-        self._plan = plan
         self._step = step
-        self._board = board
+        self._view = view
+        self._title = title
         self._notes: list[str] = []
         self._error: StepError | None = None
         self._usage = Usage()
@@ -148,15 +193,16 @@ class _Loop:
                 self._notes.append(f"{left} of {len(finding.work)} items not tried: max_minutes was reached")
                 break
             so_far = f"{self._kept} kept; " if position else ""
-            self._board.say(self._step.step, f"{so_far}{position + 1}/{len(finding.work)} {item.title}")
+            self._view.say(self._step.step, f"{so_far}{position + 1}/{len(finding.work)} {item.title}")
+            await self._scope.control.may_go_on()
             state = await self._work_on(item, state)
             if self._error:
                 break
-        final = await call(
+        final = await self._scope.call(
             AgentPort.conclude,
             Conclude(**self._ref.model_dump(), state=state, notes=self._notes),
             MEASURING,
-            f"{self._step.title}: conclude",
+            f"{self._title}: conclude",
         )
         return final, self._error
 
@@ -166,7 +212,7 @@ class _Loop:
 
     async def _work_on(self, item: WorkItem, state: str) -> str:
         feedback = None
-        rounds = self._step.max_rounds if self._plan.uses_model else 1
+        rounds = self._step.max_rounds if self._scope.plan.uses_model else 1
         for number in range(1, rounds + 1):
             proposal = Round(
                 **self._ref.model_dump(exclude={"earlier"}),
@@ -175,7 +221,7 @@ class _Loop:
                 state=state,
                 feedback=feedback,
             )
-            label = f"{self._step.title}: {item.title}, round {number}"
+            label = f"{self._title}: {item.title}, round {number}"
             answer = await self._propose(proposal, label)
             if answer is None or answer.content is None:
                 return state
@@ -184,7 +230,7 @@ class _Loop:
                 return state
             state, feedback = verdict.state, verdict.feedback
             self._kept += verdict.kept
-            self._board.say(self._step.step, verdict.headline)
+            self._view.say(self._step.step, verdict.headline)
             if verdict.done:
                 break
         return state
@@ -192,19 +238,19 @@ class _Loop:
     async def _propose(self, proposal: Round, label: str) -> Answer | None:
         """A model's proposal, or a tool's where no model is used; None when none is to be had."""
         try:
-            if not self._plan.uses_model:
-                return await call(AgentPort.draft, proposal, MEASURING, f"{label}: draft")
-            answer = await call(AgentPort.propose, proposal, ASKING, f"{label}: propose")
+            if not self._scope.plan.uses_model:
+                return await self._scope.call(AgentPort.draft, proposal, MEASURING, f"{label}: draft")
+            answer = await self._scope.call(AgentPort.propose, proposal, ASKING, f"{label}: propose")
         except ActivityError as failure:
             self._forgive(failure, label)
             return None
         self._usage += answer.usage
-        self._board.spend(self._step.step, self._usage)
+        self._view.spend(self._step.step, self._usage)
         return answer
 
     async def _try(self, proposal: Round, answer: str, label: str) -> Verdict | None:
         try:
-            return await call(
+            return await self._scope.call(
                 AgentPort.try_proposal,
                 Trial(**proposal.model_dump(), answer=answer),
                 MEASURING,
@@ -216,13 +262,13 @@ class _Loop:
 
     def _forgive(self, failure: ActivityError, label: str) -> None:
         """One item's failure costs that item; what ends the loop is remembered."""
-        error = _step_error(failure)
+        error = step_error(failure)
         if error.type in _ENDS_LOOP:
             self._error = error
         self._notes.append(f"{label}: {error.type}: {error.message}")
 
 
-def _step_error(failure: ActivityError) -> StepError:
+def step_error(failure: ActivityError) -> StepError:
     """Why an activity failed.
 
     Raises:
@@ -234,25 +280,3 @@ def _step_error(failure: ActivityError) -> StepError:
     if isinstance(cause, ApplicationError):
         return StepError(type=cause.type or "ApplicationError", message=cause.message)
     return StepError(type=type(cause or failure).__name__, message=str(cause or failure))
-
-
-def _result(
-    step: StepPlan,
-    status: Literal["completed", "failed"],
-    finding: Finding | None,
-    error: StepError | None,
-    duration_s: float,
-) -> AgentResult:
-    result = AgentResult(step=step.step, agent=step.agent, status=status, error=error, duration_s=duration_s)
-    if finding is None:
-        return result.model_copy(update={"headline": f"{error.type}: {error.message}" if error else ""})
-    return result.model_copy(
-        update={
-            "headline": finding.headline,
-            "decision": finding.decision,
-            "measured": finding.measurement,
-            "artifacts": finding.artifacts,
-            "patch": finding.patch,
-            "notes": finding.notes,
-        }
-    )

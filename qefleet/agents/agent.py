@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from qefleet.contracts.base import Digest, Model
+from qefleet.contracts.items import Item, ItemList
 from qefleet.contracts.runs import AgentResult, Thresholds
 from qefleet.contracts.steps import Finding, Verdict
 from qefleet.llm.models import Tier
@@ -47,6 +48,10 @@ class StepContext:
     artifacts: Artifacts
     workspace: Callable[[], AbstractAsyncContextManager[Workspace]]
     """Opens the snapshot with the patches of the earlier steps, in its environment."""
+    keep_items: Callable[[Sequence[Item]], Awaitable[ItemList]]
+    """Writes down parts of the work, for `Finding.items`."""
+    item: Item | None = None
+    """The part that this step is confined to, inside an expansion."""
 
     def latest(self, metric: str) -> AgentResult | None:
         """The last earlier result that carries this metric."""

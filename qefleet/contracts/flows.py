@@ -143,3 +143,14 @@ def check_steps(steps: Sequence[FlowStep]) -> None:
     except CycleError as error:
         circle: list[str] = error.args[1]
         raise ValueError(f"steps: they wait for each other: {' → '.join(reversed(circle))}") from None
+
+
+def ancestors(steps: Sequence[FlowStep]) -> dict[str, list[str]]:
+    """For each step, all that end before it, in an order in which they can be run."""
+    by_id = {step.id: step for step in steps}
+    order = list(TopologicalSorter({step.id: step.before for step in steps}).static_order())
+    before: dict[str, set[str]] = {}
+    for name in order:
+        direct = by_id[name].before
+        before[name] = {*direct, *(far for near in direct for far in before[near])}
+    return {name: [earlier for earlier in order if earlier in before[name]] for name in order}

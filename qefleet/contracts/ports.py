@@ -69,11 +69,6 @@ class RunPort:
         """Name some of a list's items."""
         raise NotImplementedError
 
-    @activity.defn(name="sum_up")
-    async def sum_up(self, request: SumUp) -> SumUpResult:
-        """Make one result of all that was recorded of an expansion's items."""
-        raise NotImplementedError
-
     @activity.defn(name="record_approval")
     async def record_approval(self, request: RecordApproval) -> None:
         """Keep what a person said in memory."""
@@ -126,4 +121,9 @@ class AgentPort:
     @activity.defn(name="record")
     async def record(self, request: RecordStep) -> Recorded:
         """Write the step's result down, once; tells what its model calls cost."""
+        raise NotImplementedError
+
+    @activity.defn(name="sum_up")
+    async def sum_up(self, request: SumUp) -> SumUpResult:
+        """Make one result of all that was recorded of an expansion's items."""
         raise NotImplementedError

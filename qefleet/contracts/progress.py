@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from qefleet.contracts.base import Model
+from qefleet.contracts.control import Asked
 from qefleet.contracts.runs import AgentId, Decision
 
 
@@ -14,7 +15,7 @@ class StepProgress(Model):
 
     step: str
     agent: AgentId
-    status: Literal["waiting", "running", "completed", "failed", "skipped"]
+    status: Literal["waiting", "running", "completed", "failed", "cancelled", "skipped"]
     headline: str = ""
     """The figure that matters most so far, or what is being done."""
     calls: int = 0
@@ -31,5 +32,8 @@ class Progress(Model):
     target: str
     model: str | None = None
     decision: Decision | None = None
+    paused: bool = False
+    asked: list[Asked] = []
+    """What waits for a person's `approve` or `reject`."""
     steps: list[StepProgress] = []
     notes: list[str] = []

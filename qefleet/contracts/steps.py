@@ -23,6 +23,7 @@ from qefleet.contracts.runs import (
     CommonInput,
     Decision,
     GateApproval,
+    StepError,
     Usage,
 )
 
@@ -160,9 +161,9 @@ class SumUp(RunRef):
     items: ItemList
     cut: int = 0
     """Items of the list that were over `max_items`."""
-    started_s: float = 0.0
-    """How long it took."""
-    notes: list[str] = []
+    duration_s: float = 0.0
+    error: StepError | None = None
+    """Why the expansion ended before its list did."""
 
 
 class SumUpResult(Model):

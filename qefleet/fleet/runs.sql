@@ -32,6 +32,71 @@ SELECT step, result
 FROM steps
 WHERE run_id = $1 AND step = ANY($2::text[]);
 
+-- name: patches
+-- Digests of the patches of these steps and of the items below them.
+SELECT step, result ->> 'patch' AS patch
+FROM steps
+WHERE run_id = $1
+    AND (step = ANY($2::text[]) OR split_part(step, '/', 1) = ANY($2::text[]))
+    AND result ->> 'patch' IS NOT NULL;
+
+-- name: add_steps
+-- Adds steps to a run's plan; those that are there stay as they are.
+UPDATE runs
+SET plan = jsonb_set(
+    plan,
+    '{steps}',
+    (plan -> 'steps') || coalesce(
+        (
+            SELECT jsonb_agg(added)
+            FROM jsonb_array_elements($2::jsonb) AS added
+            WHERE NOT (plan -> 'steps') @> jsonb_build_array(jsonb_build_object('step', added -> 'step'))
+        ),
+        '[]'
+    )
+)
+WHERE run_id = $1;
+
+-- name: store_items
+-- Writes an expansion's list; the first list of a name stands.
+INSERT INTO items (run_id, source, ordinal, item)
+SELECT $1, $2, listed.ordinal - 1, listed.item
+FROM jsonb_array_elements($3::jsonb) WITH ORDINALITY AS listed (item, ordinal)
+WHERE NOT EXISTS (SELECT FROM items WHERE run_id = $1 AND source = $2);
+
+-- name: count_items
+-- How long a list is.
+SELECT count(*) FROM items WHERE run_id = $1 AND source = $2;
+
+-- name: load_item
+-- One item of a list.
+SELECT item FROM items WHERE run_id = $1 AND source = $2 AND ordinal = $3;
+
+-- name: page_of_items
+-- Names of some items of a list.
+SELECT coalesce(nullif(item ->> 'title', ''), item ->> 'id') AS name
+FROM items
+WHERE run_id = $1 AND source = $2 AND ordinal >= $3 AND ordinal < $3 + $4
+ORDER BY ordinal;
+
+-- name: item_results
+-- What was recorded of a step's items, without their details.
+SELECT
+    s.step,
+    s.status,
+    s.result ->> 'headline' AS headline,
+    s.result -> 'error' AS error,
+    s.result -> 'measured' -> 'metrics' AS metrics
+FROM steps AS s
+WHERE s.run_id = $1 AND split_part(s.step, '/', 1) = $2 AND s.step <> $2
+ORDER BY split_part(s.step, '/', 2)::bigint;
+
+-- name: remember_approval
+-- What a person said, under a key of its own; saying it again changes nothing.
+INSERT INTO memory (key, value, run_id, step)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (partition, key) DO NOTHING;
+
 -- name: record_step
 -- A step that is run again (after `temporal workflow reset`) replaces its result.
 INSERT INTO steps (run_id, step, agent, status, result)

@@ -21,9 +21,12 @@ from qefleet.contracts.steps import (
     RecordStep,
     Round,
     StepRef,
+    SumUp,
+    SumUpResult,
     Trial,
     Verdict,
 )
+from qefleet.fleet.items import sum_of_items
 from qefleet.fleet.store import RunEntry, RunStore
 from qefleet.llm.client import ModelClient, Question
 from qefleet.llm.models import ModelChoice
@@ -117,32 +120,50 @@ class Steps:
         usage = await self._store.usage(request.run, request.result.step)
         result = request.result.model_copy(update={"judged": judged, "usage": usage})
         snapshot = (await self._store.load(request.run)).snapshot
+        is_item = "/" in result.step
         await self._store.record(
             request.run,
             result,
-            memory_key=f"aqe/{agent.memory_key}",
+            # Ten thousand items would write one key, one after the other; their sum is remembered.
+            memory_key=None if is_item else f"aqe/{agent.memory_key}",
             task={"files": snapshot.files, "size_bytes": snapshot.size_bytes} if snapshot else {},
             action="model" if usage.calls + usage.replayed_calls else "tools",
         )
-        return Recorded(usage=usage, judged=judged)
+        return Recorded(usage=usage, judged=None if is_item else judged)
+
+    async def sum_up(self, request: SumUp) -> SumUpResult:
+        """Make one result of all that was recorded of an expansion's items, and write it down."""
+        entry = await self._store.load(request.run)
+        agent = self._catalogue.get(entry.step(request.step).agent)
+        rows = await self._store.item_results(request.run, request.step)
+        summed = sum_of_items(request, rows, agent)
+        listing = await self._artifacts.put(
+            summed.listing, name="items.jsonl", media_type="application/jsonl"
+        )
+        recorded = await self.record(
+            RecordStep(run=request.run, workflow_id=request.workflow_id, result=summed.result(listing))
+        )
+        return SumUpResult(result=summed.result(listing).model_copy(update={"usage": recorded.usage}))
 
     async def _context(self, step: StepRef) -> tuple[Agent, RunEntry, StepContext]:
         entry = await self._store.load(step.run)
-        plan, position = entry.step(step.step)
+        plan = entry.step(step.planned)
         agent = self._catalogue.get(plan.agent)
         earlier = await self._store.results(step.run, step.earlier)
-        patches = [result.patch for result in earlier if result.patch]
+        patches = await self._store.patches(step.run, step.earlier)
         context = StepContext(
             run=step.run,
             workflow_id=step.workflow_id,
             step=step.step,
-            options=entry.options(position, agent),
+            options=agent.options.model_validate(plan.options),
             thresholds=entry.input.thresholds,
             earlier=earlier,
             artifacts=self._artifacts,
             workspace=lambda: self._workspaces.open(
                 entry.require_snapshot(), entry.require_environment(), patches
             ),
+            keep_items=lambda items: self._store.store_items(step.run, step.step, items),
+            item=await self._store.item(step),
         )
         return agent, entry, context
 

@@ -10,9 +10,10 @@ from uuid import UUID
 
 import asyncpg
 
-from qefleet.agents.agent import Agent
-from qefleet.contracts.runs import AgentResult, RunInput, Usage
-from qefleet.contracts.steps import Closed, CloseRun, OpenRun, Plan, StepPlan
+from qefleet.contracts.base import Digest
+from qefleet.contracts.items import Item, ItemList
+from qefleet.contracts.runs import AgentResult, ApprovalRecord, CommonInput, Usage
+from qefleet.contracts.steps import Closed, CloseRun, OpenRun, Plan, RunRef, StepPlan, StepRef
 from qefleet.contracts.targets import Environment, Snapshot
 from qefleet.errors import TargetError
 from qefleet.llm.receipts import usage_of
@@ -29,22 +30,14 @@ class RunEntry:
     run_id: UUID
     workflow_id: str
     pattern: str
-    input: RunInput
+    input: CommonInput
     plan: Plan
     snapshot: Snapshot | None
     environment: Environment | None
 
-    def step(self, name: str) -> tuple[StepPlan, int]:
-        """A step's plan, and its position among the run's agents."""
-        for position, step in enumerate(self.plan.steps):
-            if step.step == name:
-                return step, position
-        raise KeyError(name)
-
-    def options(self, position: int, agent: Agent) -> Any:
-        """The options with which the agent at this position was asked for; checked when the run opened."""
-        agents = self.input.agents
-        return agent.options.model_validate(agents[position].options if agents else {})
+    def step(self, name: str) -> StepPlan:
+        """A step's plan."""
+        return next(step for step in self.plan.steps if step.step == name)
 
     def require_snapshot(self) -> Snapshot:
         """The snapshot.
@@ -107,7 +100,7 @@ class RunStore:
             run_id=row["run_id"],
             workflow_id=row["workflow_id"],
             pattern=row["pattern"],
-            input=RunInput.model_validate(row["input"]),
+            input=CommonInput.model_validate(row["input"]),
             plan=Plan.model_validate(row["plan"]),
             snapshot=Snapshot.model_validate(row["snapshot"]) if row["snapshot"] else None,
             environment=Environment.model_validate(row["environment"]) if row["environment"] else None,
@@ -129,15 +122,62 @@ class RunStore:
         by_step = {row["step"]: AgentResult.model_validate(row["result"]) for row in rows}
         return [by_step[step] for step in steps if step in by_step]
 
+    async def patches(self, run: str, steps: Sequence[str]) -> list[Digest]:
+        """Patches of these steps in their order; an expansion's name stands for its items, in their order."""
+        rows = await retrying(lambda: self._pool.fetch(_QUERIES["patches"], UUID(run), list(steps)))
+        place = {name: position for position, name in enumerate(steps)}
+
+        def order(row: asyncpg.Record) -> tuple[int, int]:
+            planned, _, ordinal = row["step"].partition("/")
+            return place.get(row["step"], place.get(planned, 0)), int(ordinal or -1)
+
+        return [row["patch"] for row in sorted(rows, key=order)]
+
+    async def add_steps(self, run: str, steps: Sequence[StepPlan]) -> None:
+        """Add steps to the run's plan; those that are there stay as they are."""
+        await self._execute("add_steps", UUID(run), [step.model_dump(mode="json") for step in steps])
+
+    async def store_items(self, run: str, source: str, items: Sequence[Item]) -> ItemList:
+        """Write an expansion's list down; the first list of a name stands."""
+        await self._execute(
+            "store_items", UUID(run), source, [item.model_dump(mode="json") for item in items]
+        )
+        return ItemList(source=source, count=await self._fetchval("count_items", UUID(run), source))
+
+    async def item(self, step: StepRef) -> Item | None:
+        """The item that a step is confined to; None outside of expansions."""
+        if step.items is None or step.ordinal is None:
+            return None
+        found = await self._fetchval("load_item", UUID(step.run), step.items, step.ordinal)
+        return Item.model_validate(found)
+
+    async def page_of_items(self, run: str, source: str, first: int, count: int) -> list[str]:
+        """Names of some items of a list."""
+        rows = await retrying(
+            lambda: self._pool.fetch(_QUERIES["page_of_items"], UUID(run), source, first, count)
+        )
+        return [row["name"] for row in rows]
+
+    async def item_results(self, run: str, step: str) -> list[dict[str, Any]]:
+        """What was recorded of an expansion's items: step, status, headline, error and metrics."""
+        rows = await retrying(lambda: self._pool.fetch(_QUERIES["item_results"], UUID(run), step))
+        return [dict(row) for row in rows]
+
+    async def remember_approval(self, run: RunRef, approval: ApprovalRecord) -> None:
+        """Keep what a person said in memory, under `aqe/approvals/WORKFLOW/STEP`."""
+        key = f"aqe/approvals/{run.workflow_id}/{run.run}/{approval.step}"
+        value = approval.model_dump(mode="json")
+        await self._execute("remember_approval", key, value, UUID(run.run), approval.step)
+
     async def record(
-        self, run: str, result: AgentResult, *, memory_key: str, task: dict[str, Any], action: str
+        self, run: str, result: AgentResult, *, memory_key: str | None, task: dict[str, Any], action: str
     ) -> None:
         """Write a step's result, what is remembered of it, and its trajectory, in one transaction.
 
         Args:
             run: The run's id.
             result: As it will be returned.
-            memory_key: Where the latest such result is remembered.
+            memory_key: Where the latest such result is remembered; None for an expansion's item.
             task: Features of the task, for the learner.
             action: What was chosen to do it with.
         """
@@ -152,7 +192,10 @@ class RunStore:
                 await connection.execute(
                     _QUERIES["record_step"], run_id, result.step, result.agent, result.status, body
                 )
-                await connection.execute(_QUERIES["remember"], memory_key, remembered, run_id, result.step)
+                if memory_key:
+                    await connection.execute(
+                        _QUERIES["remember"], memory_key, remembered, run_id, result.step
+                    )
                 await connection.execute(
                     _QUERIES["record_trajectory"],
                     run_id,

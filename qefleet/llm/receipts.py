@@ -53,7 +53,8 @@ async def usage_of(pool: asyncpg.Pool, run_id: UUID, step: str | None = None) ->
 
     `calls` are answers bought, also those that came twice; `replayed_calls` were served from the ledger.
     """
-    row = await retrying(lambda: pool.fetchrow(load_queries()["usage"], run_id, step))
+    name, values = ("usage", (run_id,)) if step is None else ("usage_of_step", (run_id, step))
+    row = await retrying(lambda: pool.fetchrow(load_queries()[name], *values))
     assert row is not None, "an aggregate has a row"
     return Usage(
         calls=row["calls"],

@@ -93,18 +93,33 @@ FROM (
 ) AS flight;
 
 -- name: usage
--- What a run, or one step of it with its parts ($2), asked of models.
+-- What a run asked of models.
 SELECT
-    (SELECT coalesce(sum(replays), 0)::bigint FROM model_calls AS c
-        WHERE c.run_id = $1 AND ($2::text IS NULL OR c.step = $2 OR starts_with(c.step, $2 || '/'))) AS replayed,
+    (SELECT coalesce(sum(replays), 0)::bigint FROM model_calls WHERE run_id = $1) AS replayed,
+    count(*) AS calls,
+    coalesce(sum(input_tokens), 0)::bigint AS input_tokens,
+    coalesce(sum(output_tokens), 0)::bigint AS output_tokens,
+    CASE WHEN bool_or(cost_usd IS NULL) THEN NULL ELSE coalesce(sum(cost_usd), 0) END AS cost_usd
+FROM model_attempts
+WHERE run_id = $1 AND outcome IN ('answered', 'duplicate');
+
+-- name: usage_of_step
+-- What one step ($2) with all below it ($2/…) asked of models; '0' follows '/'.
+WITH calls AS (
+    SELECT call_key, replays
+    FROM model_calls
+    WHERE run_id = $1
+        AND (step COLLATE "C" = $2 OR (step COLLATE "C" >= $2 || '/' AND step COLLATE "C" < $2 || '0'))
+)
+SELECT
+    (SELECT coalesce(sum(replays), 0)::bigint FROM calls) AS replayed,
     count(*) AS calls,
     coalesce(sum(a.input_tokens), 0)::bigint AS input_tokens,
     coalesce(sum(a.output_tokens), 0)::bigint AS output_tokens,
     CASE WHEN bool_or(a.cost_usd IS NULL) THEN NULL ELSE coalesce(sum(a.cost_usd), 0) END AS cost_usd
-FROM model_attempts AS a
-JOIN model_calls AS c USING (call_key)
-WHERE a.run_id = $1 AND a.outcome IN ('answered', 'duplicate')
-    AND ($2::text IS NULL OR c.step = $2 OR starts_with(c.step, $2 || '/'));
+FROM calls
+JOIN model_attempts AS a USING (call_key)
+WHERE a.outcome IN ('answered', 'duplicate');
 
 -- name: receipt
 -- One call's figures.

@@ -30,7 +30,17 @@ CREATE TABLE steps (
     result jsonb NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (run_id, step),
-    CONSTRAINT steps_status_known CHECK (status IN ('completed', 'failed'))
+    CONSTRAINT steps_status_known CHECK (status IN ('completed', 'failed', 'cancelled'))
+);
+-- `gen#1` and all of its items `gen#1/0`, `gen#1/1`, …
+CREATE INDEX steps_by_planned ON steps (run_id, split_part(step, '/', 1));
+
+CREATE TABLE items (
+    run_id uuid NOT NULL,
+    source text NOT NULL,
+    ordinal bigint NOT NULL,
+    item jsonb NOT NULL,
+    PRIMARY KEY (run_id, source, ordinal)
 );
 
 CREATE TABLE artifacts (
@@ -80,6 +90,8 @@ CREATE TABLE model_calls (
     )
 );
 CREATE INDEX model_calls_by_run ON model_calls (run_id, step, ordinal);
+-- A step and all calls below it, as a range.
+CREATE INDEX model_calls_below_step ON model_calls (run_id, step COLLATE "C");
 CREATE INDEX model_calls_by_time ON model_calls (created_at);
 CREATE INDEX model_calls_in_flight ON model_calls (run_id) WHERE state = 'claimed';
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from temporalio import activity
 
-from qefleet.contracts.measured import ArtifactRef
+from qefleet.contracts.items import ItemList, ItemPage
+from qefleet.contracts.measured import ArtifactRef, Measured
+from qefleet.contracts.patterns import StepSpec
 from qefleet.contracts.ports import AgentPort, RunPort
-from qefleet.contracts.runs import Decision, Usage
+from qefleet.contracts.runs import AgentResult, ApprovalRecord, Decision, Usage
 from qefleet.contracts.steps import (
+    AddedSteps,
+    AddSteps,
     Answer,
     Closed,
     CloseRun,
@@ -20,13 +25,18 @@ from qefleet.contracts.steps import (
     Judge,
     Measurement,
     OpenRun,
+    PageOfItems,
     Plan,
+    RecordApproval,
     Recorded,
     RecordStep,
     Round,
     RunRef,
     StepPlan,
     StepRef,
+    StoreItems,
+    SumUp,
+    SumUpResult,
     Trial,
     Verdict,
     WorkItem,
@@ -40,8 +50,9 @@ class FakeFleet(RunPort, AgentPort):
     """Answers at once; `items` and `rounds` say how long the generator's loop is.
 
     Args:
-        agents: Ids of the agents of the plan.
         items: Items that a looped agent finds.
+        parts: Length of the list that coverage-analyzer finds.
+        hang: A step whose measuring never ends by itself.
         rounds_needed: Rounds after which an item is done.
         fail: Raises what it wants to, given the activity's name and its request.
         model: The plan's model.
@@ -49,21 +60,23 @@ class FakeFleet(RunPort, AgentPort):
 
     def __init__(
         self,
-        agents: tuple[str, ...] = ("test-generator", "test-executor", "coverage-analyzer", "quality-gate"),
         *,
         items: int = 2,
         rounds_needed: int = 1,
         fail: Callable[[str, Any], None] | None = None,
         model: str = "local",
-        on_failure: str = "stop",
+        parts: int = 0,
+        hang: str = "",
     ) -> None:
         self.calls: Counter[str] = Counter()
-        self._agents = agents
+        self.results: dict[str, AgentResult] = {}
+        self.approvals: list[ApprovalRecord] = []
+        self._parts = parts
+        self._hang = hang
         self._items = items
         self._rounds_needed = rounds_needed
         self._fail = fail
         self._model = model
-        self._on_failure = on_failure
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
@@ -71,6 +84,10 @@ class FakeFleet(RunPort, AgentPort):
             self.open_run,
             self.take_snapshot,
             self.prepare_environment,
+            self.add_steps,
+            self.store_items,
+            self.page_of_items,
+            self.record_approval,
             self.close_run,
             self.measure,
             self.judge,
@@ -79,25 +96,63 @@ class FakeFleet(RunPort, AgentPort):
             self.try_proposal,
             self.conclude,
             self.record,
+            self.sum_up,
+            self.operate,
         ]
 
     @activity.defn(name="open_run")
     async def open_run(self, request: OpenRun) -> Plan:
         self._count("open_run", request)
+        flow = request.flow_steps or []
+        specs = [*request.steps, *(spec for step in flow for spec in step.specs("steps"))]
         return Plan(
             target=str(request.input.target),
             model=self._model,
-            steps=[
-                StepPlan(
-                    step=f"{agent}#{position}",
-                    agent=agent,
-                    title=agent,
-                    on_failure=self._on_failure,
-                    looped=agent == "test-generator",
-                    max_rounds=3,
-                )
-                for position, agent in enumerate(self._agents)
-            ],
+            steps=[planned(spec) for spec in specs],
+            approval=request.input.approval,
+            flow=flow,
+        )
+
+    @activity.defn(name="add_steps")
+    async def add_steps(self, request: AddSteps) -> AddedSteps:
+        self._count("add_steps", request)
+        return AddedSteps(steps=[planned(spec) for spec in request.steps])
+
+    @activity.defn(name="store_items")
+    async def store_items(self, request: StoreItems) -> ItemList:
+        self._count("store_items", request)
+        return ItemList(source=request.source, count=len(request.items or "ab"))
+
+    @activity.defn(name="page_of_items")
+    async def page_of_items(self, request: PageOfItems) -> ItemPage:
+        self._count("page_of_items", request)
+        return ItemPage(names=[f"item {n}" for n in range(request.first, request.first + request.count)])
+
+    @activity.defn(name="record_approval")
+    async def record_approval(self, request: RecordApproval) -> None:
+        self._count("record_approval", request)
+        self.approvals.append(request.approval)
+
+    @activity.defn(name="operate")
+    async def operate(self, request: StepRef) -> Answer:
+        self._count("operate", request)
+        return Answer(content=DIGEST)
+
+    @activity.defn(name="sum_up")
+    async def sum_up(self, request: SumUp) -> SumUpResult:
+        self._count("sum_up", request)
+        of_items = [r for name, r in self.results.items() if name.startswith(f"{request.step}/")]
+        completed = sum(result.status == "completed" for result in of_items)
+        status = "cancelled" if request.error else "completed"
+        headline = f"{completed} of {request.items.count} items"
+        return SumUpResult(
+            result=AgentResult(
+                step=request.step,
+                agent=_agent(request.step),
+                status=status,
+                headline=headline,
+                error=request.error,
+            )
         )
 
     @activity.defn(name="take_snapshot")
@@ -119,14 +174,24 @@ class FakeFleet(RunPort, AgentPort):
     @activity.defn(name="measure")
     async def measure(self, step: StepRef) -> Finding:
         self._count("measure", step)
+        while step.step == self._hang:
+            activity.heartbeat()
+            await asyncio.sleep(0.2)
         generator = step.step.startswith("test-generator")
         return Finding(
-            measurement=Measurement(),
+            measurement=Measurement(
+                metrics={"coverage.line_percent": Measured(value=75.0, unit="%", tool=0)}
+                if step.step.startswith("coverage")
+                else {}
+            ),
             headline="measured",
             decision=Decision.GO if step.step.startswith("quality-gate") else None,
             work=[WorkItem(id=f"m:f{i}", title=f"f{i}") for i in range(self._items)] if generator else [],
             state=DIGEST if generator else None,
             evidence=DIGEST if step.step.startswith("coverage") else None,
+            items=ItemList(source=step.step, count=self._parts)
+            if step.step.startswith("coverage") and self._parts
+            else None,
         )
 
     @activity.defn(name="judge")
@@ -159,9 +224,29 @@ class FakeFleet(RunPort, AgentPort):
     @activity.defn(name="record")
     async def record(self, request: RecordStep) -> Recorded:
         self._count("record", request)
+        self.results[request.result.step] = request.result
         return Recorded(usage=Usage(), judged={"said": "so"} if request.judgement else None)
 
     def _count(self, name: str, request: Any) -> None:
         self.calls[name] += 1
         if self._fail:
             self._fail(name, request)
+
+
+def planned(spec: StepSpec) -> StepPlan:
+    """As the catalogue would have it."""
+    return StepPlan(
+        step=spec.step,
+        agent=spec.spec.agent,
+        title=spec.spec.agent,
+        on_failure=spec.spec.on_failure,
+        looped=spec.spec.agent == "test-generator",
+        max_rounds=3,
+        options=spec.spec.options,
+        timeout_minutes=spec.spec.timeout_minutes,
+        approval=spec.spec.approval,
+    )
+
+
+def _agent(step: str) -> str:
+    return step.partition("#")[0].rpartition(".")[2]

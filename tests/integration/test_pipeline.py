@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from fakes import FakeFleet
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from on_a_server import replays, start, working
+from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
 
 from qefleet.contracts import attributes
 from qefleet.contracts.progress import Progress
-from qefleet.contracts.runs import TASK_QUEUE, Decision, RunResult
-from worker.plugin import qe_plugin
-from workflows.pipeline import Pipeline
-from workflows.unknown import Unknown
+from qefleet.contracts.runs import Decision, RunResult
 
-Handle = WorkflowHandle[Any, Any]
-
-
-@asynccontextmanager
-async def working(temporal: WorkflowEnvironment, fleet: FakeFleet) -> AsyncGenerator[str]:
-    """A worker of the fleet on a task queue of its own."""
-    queue = f"{TASK_QUEUE}-{uuid4().hex[:8]}"
-    async with Worker(
-        temporal.client, task_queue=queue, workflows=[Pipeline, Unknown], activities=fleet.activities
-    ):
-        yield queue
-
-
-async def start(temporal: WorkflowEnvironment, queue: str, value: Any, kind: str = "Pipeline") -> Handle:
-    return await temporal.client.start_workflow(
-        kind, value, id=f"test-{uuid4().hex[:8]}", task_queue=queue, result_type=RunResult
-    )
-
-
-async def replays(handle: Handle) -> bool:
-    """The history is one that today's code could have written."""
-    history = await handle.fetch_history()
-    await Replayer(workflows=[Pipeline], plugins=[qe_plugin()]).replay_workflow(history)
-    return bool(history.events)
+GENERATOR = {"target": "pypi:x==1", "agents": ["test-generator"]}
 
 
 async def test_agents_run_in_order_and_the_gate_decides(temporal: WorkflowEnvironment) -> None:
@@ -112,8 +83,14 @@ async def test_failed_step_that_may_fail_costs_no_sibling(temporal: WorkflowEnvi
         if name == "measure" and request.step == "test-executor#1":
             raise ApplicationError("no pytest", type="MissingTool", non_retryable=True)
 
-    async with working(temporal, FakeFleet(fail=fail, on_failure="continue")) as queue:
-        handle = await start(temporal, queue, "pypi:x==1")
+    agents = [
+        "test-generator",
+        {"agent": "test-executor", "on_failure": "continue"},
+        "coverage-analyzer",
+        "quality-gate",
+    ]
+    async with working(temporal, FakeFleet(fail=fail)) as queue:
+        handle = await start(temporal, queue, {"target": "pypi:x==1", "agents": agents})
         result: RunResult = await handle.result()
 
     assert [step.status for step in result.steps] == ["completed", "failed", "completed", "completed"]
@@ -128,9 +105,15 @@ async def test_spent_budget_ends_the_loop_and_keeps_what_it_had(temporal: Workfl
         if name == "propose" and request.item == "m:f1":
             raise ApplicationError("spent", type="BudgetExceeded", non_retryable=True)
 
-    fleet = FakeFleet(agents=("test-generator",), items=4, fail=fail, on_failure="continue")
+    fleet = FakeFleet(items=4, fail=fail)
     async with working(temporal, fleet) as queue:
-        result: RunResult = await (await start(temporal, queue, "pypi:x==1")).result()
+        result: RunResult = await (
+            await start(
+                temporal,
+                queue,
+                {"target": "pypi:x==1", "agents": [{"agent": "test-generator", "on_failure": "continue"}]},
+            )
+        ).result()
 
     assert (fleet.calls["propose"], fleet.calls["try_proposal"], fleet.calls["conclude"]) == (2, 1, 1)
     assert result.steps[0].error is not None
@@ -144,9 +127,9 @@ async def test_unusable_reply_costs_one_item(temporal: WorkflowEnvironment) -> N
         if name == "propose" and request.item == "m:f0":
             raise ApplicationError("rubbish", type="ModelUnusable", non_retryable=True)
 
-    fleet = FakeFleet(agents=("test-generator",), items=3, fail=fail)
+    fleet = FakeFleet(items=3, fail=fail)
     async with working(temporal, fleet) as queue:
-        result: RunResult = await (await start(temporal, queue, "pypi:x==1")).result()
+        result: RunResult = await (await start(temporal, queue, GENERATOR)).result()
 
     assert fleet.calls["try_proposal"] == 2
     assert result.steps[0].notes == ["test-generator: f0, round 1: ModelUnusable: rubbish"]
@@ -156,8 +139,8 @@ async def test_history_of_a_model_call_is_small_and_constant(temporal: WorkflowE
     """A hundred model calls: each costs the same few events and under 3 KB, whatever came before it."""
     sizes: dict[int, int] = {}
     for items in (10, 100):
-        async with working(temporal, FakeFleet(agents=("test-generator",), items=items)) as queue:
-            handle = await start(temporal, queue, "pypi:x==1")
+        async with working(temporal, FakeFleet(items=items)) as queue:
+            handle = await start(temporal, queue, GENERATOR)
             await handle.result()
             events = (await handle.fetch_history()).events
             # Without the list of items, which the first measurement carries.
@@ -173,4 +156,4 @@ async def test_mistyped_workflow_type_fails_at_once(temporal: WorkflowEnvironmen
         with pytest.raises(WorkflowFailureError) as caught:
             await handle.result()
 
-    assert "known: Pipeline" in str(caught.value.cause)
+    assert "known: Pipeline, Parallel" in str(caught.value.cause)

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any
 from qefleet.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
+    from qefleet.contracts.flows import FlowInput
     from qefleet.contracts.runs import RunInput
 
-PATTERNS = {"pipeline": "Pipeline"}
+PATTERNS = {
+    "pipeline": "Pipeline",
+    "parallel": "Parallel",
+    "fan-out-fan-in": "FanOutFanIn",
+    "parallel-expansion": "ParallelExpansion",
+    "conditional": "Conditional",
+    "hierarchical": "Hierarchical",
+    "flow": "Flow",
+}
 """What is typed → the workflow's type."""
 DEMO_MINUTES = {"none": 2.5, "local": 6.0}
 """How long the demo's generator takes new segments on, by model; others take `DEMO_MINUTES_ELSE`."""
@@ -42,6 +51,7 @@ def parse_json(text: str, *, name: str) -> Any:
 
 
 def build_input(
+    pattern: str,
     *,
     base: Any,
     target: str | None,
@@ -50,15 +60,13 @@ def build_input(
     budget_usd: float | None,
     thresholds: Sequence[str],
     demo: bool,
-) -> RunInput:
-    """The checked input: `base` (of `--input`), and over it what was given by name.
+) -> RunInput | FlowInput:
+    """The checked input of a pattern: `base` (of `--input`), and over it what was given by name.
 
     Raises:
         InvalidInput: It doesn't validate; the message names the fields, and no values.
     """
     from pydantic import ValidationError
-
-    from qefleet.contracts.runs import RunInput
 
     given: dict[str, Any] = _as_object(base)
     if target is not None:
@@ -80,11 +88,18 @@ def build_input(
         first, *others = _DEMO_AGENTS
         given["agents"] = [{"agent": first, "options": {"max_minutes": minutes, **rounds}}, *others]
     try:
-        return RunInput.model_validate(given)
+        return _input_class(pattern).model_validate(given)
     except ValidationError as error:
         first_error = error.errors(include_input=False, include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first_error["loc"]) or "input"
         raise InvalidInput(field, first_error["msg"].removeprefix("Value error, ")) from None
+
+
+def _input_class(pattern: str) -> type[RunInput | FlowInput]:
+    """What the workflow of this type takes."""
+    from qefleet.contracts import flows, patterns
+
+    return flows.FlowInput if pattern == "Flow" else getattr(patterns, f"{pattern}Input")
 
 
 def absolute_target(text: str) -> str:

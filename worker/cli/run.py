@@ -12,6 +12,7 @@ import typer
 from worker.cli.output import AsJson
 
 if TYPE_CHECKING:
+    from qefleet.contracts.flows import FlowInput
     from qefleet.contracts.runs import RunInput
 
 EXAMPLES = (
@@ -91,7 +92,7 @@ def run(
             unsafe_no_sandbox=True,
             environment={**settings.environment, "QE_UNSAFE_NO_SANDBOX": "1"},
         )
-    run_input: RunInput | None = None
+    run_input: RunInput | FlowInput | None = None
     if attach is None:
         if pattern not in PATTERNS:
             raise UsageError(f"PATTERN: one of {', '.join(PATTERNS)}, such as `qe run pipeline .`")
@@ -99,6 +100,7 @@ def run(
         if model is not None:
             check_model(model, name="--model")
         run_input = build_input(
+            PATTERNS[pattern],
             base=base,
             target=target,
             model=model,
@@ -107,19 +109,20 @@ def run(
             thresholds=threshold or [],
             demo=demo,
         )
-        if apply and run_input.target.kind != "path":
+        if apply and not (run_input.target and run_input.target.kind == "path"):
             raise UsageError(
                 "--apply: only a folder can be written to; --report keeps the patch of other targets"
             )
     elif apply or detach:
         raise UsageError("--attach: goes with --report and --json only")
+    location = run_input.target.location if run_input and run_input.target else ""
     wish = Wish(
         pattern=PATTERNS.get(pattern or "", ""),
         run_input=run_input,
-        workflow_id=attach or workflow_id or new_workflow_id(run_input.target.location if run_input else ""),
+        workflow_id=attach or workflow_id or new_workflow_id(location),
         detach=detach,
         as_json=as_json,
-        apply_to=Path(run_input.target.location) if apply and run_input else None,
+        apply_to=Path(location) if apply else None,
         report=report,
         demo=demo,
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from qefleet.contracts.runs import TASK_QUEUE, RunResult
+from qefleet.contracts.flows import FlowInput
+from qefleet.contracts.runs import TASK_QUEUE, RunInput, RunResult
 from qefleet.errors import LocalModelUnavailable, UsageError
 from worker.cli.interrupts import on_interrupt
 from worker.cli.local_model import ensure_local_model
@@ -93,11 +95,10 @@ async def _handle(session: Session, wish: Wish) -> Handle:
     try:
         started = await client.start_workflow(
             wish.pattern,
-            wish.run_input.model_dump(mode="json", exclude_unset=True)
-            | {"target": str(wish.run_input.target)},
+            _on_the_wire(wish.run_input),
             id=wish.workflow_id,
             task_queue=TASK_QUEUE,
-            static_summary=f"{wish.pattern} of {wish.run_input.target}",
+            static_summary=f"{wish.pattern} of {wish.run_input.target or 'a lionagi graph'}",
             rpc_timeout=RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError as error:
@@ -108,6 +109,12 @@ async def _handle(session: Session, wish: Wish) -> Handle:
     return client.get_workflow_handle(
         started.id, first_execution_run_id=started.first_execution_run_id, result_type=RunResult
     )
+
+
+def _on_the_wire(run_input: RunInput | FlowInput) -> dict[str, Any]:
+    """As a person would have written it."""
+    written = run_input.model_dump(mode="json", exclude_unset=True)
+    return written | ({"target": str(run_input.target)} if run_input.target else {})
 
 
 async def _until_end_or_interrupt(

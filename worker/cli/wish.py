@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from qefleet.contracts.flows import FlowInput
 from qefleet.contracts.runs import RunInput
 
 
@@ -13,7 +14,7 @@ class Wish:
     """What was asked for."""
 
     pattern: str
-    run_input: RunInput | None
+    run_input: RunInput | FlowInput | None
     """None to attach to a run that is there."""
     workflow_id: str
     detach: bool

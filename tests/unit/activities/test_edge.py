@@ -12,7 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.edge import implements, translated
 from qefleet import errors
 from qefleet.contracts.ports import RunPort
-from qefleet.contracts.runs import RunInput
+from qefleet.contracts.runs import CommonInput
 from qefleet.contracts.steps import OpenRun, Plan
 
 
@@ -39,7 +39,9 @@ def test_invalid_input_names_its_field() -> None:
     assert translated(errors.InvalidInput("model", "unknown")).message == "invalid input: model: unknown"
 
 
-OPEN = OpenRun(run="r", workflow_id="w", pattern="Pipeline", input=RunInput.model_validate("pypi:x==1"))
+OPEN = OpenRun(
+    run="r", workflow_id="w", pattern="Pipeline", input=CommonInput.model_validate({"target": "pypi:x==1"})
+)
 
 
 class Buggy(RunPort):

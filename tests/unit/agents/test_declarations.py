@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from qefleet.agents.agent import Agent
 from qefleet.agents.catalogue import built_in
 from qefleet.agents.prompt import load_prompt
-from qefleet.contracts.runs import AgentSpec
+from qefleet.contracts.patterns import (
+    ConditionalInput,
+    FanOutFanInInput,
+    ParallelInput,
+    PipelineInput,
+)
+from qefleet.contracts.runs import AgentSpec, RunInput
 from qefleet.errors import InvalidInput
-from qefleet.fleet.lifecycle import DEFAULT_AGENTS, parse_options
+from qefleet.fleet.lifecycle import parse_options
 
 
 @pytest.mark.parametrize("agent", list(built_in()), ids=lambda agent: agent.id)
@@ -24,12 +32,14 @@ def test_prompt_of_each_agent_has_both_parts(agent: Agent) -> None:
         assert prompt.task.template
 
 
-def test_default_agents_exist() -> None:
+@pytest.mark.parametrize("pattern", [PipelineInput, ParallelInput, FanOutFanInInput, ConditionalInput])
+def test_default_agents_exist(pattern: type[RunInput]) -> None:
     """Each pattern's default agents are in the catalogue."""
+    written = pattern.model_validate("pypi:x==1").model_dump_json()
     catalogue = built_in()
 
-    for agents in DEFAULT_AGENTS.values():
-        assert [catalogue.get(agent).id for agent in agents] == list(agents)
+    for agent in re.findall(r'"agent":"([^"]+)"', written):
+        assert catalogue.get(agent).id == agent
 
 
 def test_unknown_agent_names_the_field_and_the_known_ones() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qefleet.contracts.runs import PipelineInput
+from qefleet.contracts.patterns import PipelineInput
 
 ROOT = Path(__file__).parents[3]
 

@@ -19,7 +19,7 @@ def _build(**given: Any) -> dict[str, Any]:
         "thresholds": [],
         "demo": False,
     }
-    return build_input(**(nothing | given)).model_dump(mode="json", exclude_unset=True)
+    return build_input("Pipeline", **(nothing | given)).model_dump(mode="json", exclude_unset=True)
 
 
 def test_options_go_over_the_given_input() -> None:
