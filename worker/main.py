@@ -38,10 +38,12 @@ from qefleet.workspace.sandbox import Sandbox
 from qefleet.workspace.workspace import Workspaces
 from worker.plugin import qe_plugin
 from worker.settings import PROVIDERS, Settings, resolve_model
+from workflows.commanding import TaskWorkflow
 from workflows.conditional import Conditional
 from workflows.expansion import Expansion, ItemWorkflow
 from workflows.fan_out_fan_in import FanOutFanIn
 from workflows.flow import Flow
+from workflows.hierarchical import Hierarchical
 from workflows.parallel import Parallel
 from workflows.parallel_expansion import ParallelExpansion
 from workflows.pipeline import Pipeline
@@ -55,9 +57,11 @@ WORKFLOWS = (
     FanOutFanIn,
     ParallelExpansion,
     Conditional,
+    Hierarchical,
     Flow,
     Expansion,
     ItemWorkflow,
+    TaskWorkflow,
     Unknown,
 )
 

@@ -27,7 +27,6 @@ from qefleet.contracts.runs import (
     StepError,
 )
 from qefleet.contracts.steps import (
-    AddSteps,
     CloseRun,
     ConditionCheck,
     OpenRun,
@@ -60,6 +59,7 @@ class Run:
         """A step that may not fail has failed: nothing more is begun."""
         self._pattern = pattern
         self._fields: dict[str, str] = {}
+        self._later: list[StepPlan] = []
         self._scope: Scope | None = None
         self._approvals: list[ApprovalRecord] = []
         self._evaluations: list[Evaluation] = []
@@ -136,7 +136,7 @@ class Run:
             earlier: Steps that it builds on; all that have ended without it.
         """
         await self.control.may_go_on()
-        before = self.ended() if earlier is None else earlier
+        before = self.ended_steps() if earlier is None else earlier
         refused = await self._refused(step)
         return self.note(refused or await run_agent(self.scope, step, before, self.board), step)
 
@@ -149,7 +149,7 @@ class Run:
 
     async def side_by_side(self, steps: Sequence[StepPlan], limit: int) -> None:
         """Run agents at once, at most `limit`; each sees what came before all of them."""
-        before = self.ended()
+        before = self.ended_steps()
         room = asyncio.Semaphore(limit)
 
         async def one(step: StepPlan) -> None:
@@ -191,7 +191,7 @@ class Run:
             self.board.start(step.step)
         started = workflow.now()
         error = await self._expand(
-            first, steps, bounded, max_concurrent, self.ended() if earlier is None else earlier
+            first, steps, bounded, max_concurrent, self.ended_steps() if earlier is None else earlier
         )
         results: list[AgentResult] = []
         for step in steps:
@@ -252,23 +252,26 @@ class Run:
         self.board.note(str(evaluation))
         return evaluation.holds
 
-    async def add_steps(self, specs: Sequence[StepSpec]) -> list[StepPlan]:
-        """Have steps that became known only now checked and added to the plan.
+    def planned(self, steps: Sequence[StepPlan]) -> None:
+        """Steps became known only now."""
+        self._later += steps
+        self.board.add(steps)
 
-        Raises:
-            ApplicationError: Of type `InvalidInput`.
-        """
-        request = AddSteps(**self.ref.model_dump(), steps=list(specs))
-        added = await or_fail(self.scope.call(RunPort.add_steps, request, RECORDING, "plan more steps"))
-        self.board.add(added.steps)
-        return added.steps
+    def began(self, step: str) -> None:
+        """A step that a commander planned has begun."""
+        self.board.start(step)
+
+    def ended(self, result: AgentResult) -> None:
+        """A step that a commander planned has ended."""
+        self.results.append(result)
+        self.board.end(result)
 
     def items_of(self, steps: Collection[str]) -> ItemList | None:
         """The list that the latest of these steps has found."""
         lists = [result.items for result in self.results if result.step in steps and result.items]
         return lists[-1] if lists else None
 
-    def ended(self) -> list[str]:
+    def ended_steps(self) -> list[str]:
         """Names of the steps that have ended, in that order."""
         return [result.step for result in self.results]
 
@@ -374,7 +377,8 @@ class Run:
         return Decision.GO if record.verdict == "approved" else Decision.NO_GO
 
     def _in_order_of_plan(self) -> list[AgentResult]:
-        place = {step.step: position for position, step in enumerate(self.plan.steps)}
+        steps = [*self.plan.steps, *self._later]
+        place = {step.step: position for position, step in enumerate(steps)}
         return sorted(self.results, key=lambda result: place.get(result.step, len(place)))
 
 

@@ -132,6 +132,7 @@ class _Work:
             self.judgement = judged.content
         except ActivityError as failure:
             self._error = step_error(failure)
+            self._failed = self._step.needs_judgement
 
     async def _operate(self) -> None:
         """A node of a lionagi graph: one call, nothing measured."""

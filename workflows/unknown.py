@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-KNOWN = ("Pipeline", "Parallel", "FanOutFanIn", "ParallelExpansion", "Conditional", "Flow")
+KNOWN = ("Pipeline", "Parallel", "FanOutFanIn", "ParallelExpansion", "Conditional", "Hierarchical", "Flow")
 
 
 @workflow.defn(dynamic=True)

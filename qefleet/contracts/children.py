@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qefleet.contracts.base import Model
 from qefleet.contracts.items import ItemList
+from qefleet.contracts.runs import AgentResult
 from qefleet.contracts.steps import Plan, RunRef, StepPlan
 
 
@@ -52,10 +53,25 @@ class ItemOutcome(Model):
     completed: bool
 
 
+class Bounds(Model):
+    """How far commanders may go."""
+
+    depth_left: int
+    """How deep the next commander may hand parts of its request to others."""
+    max_tasks: int
+    max_concurrent: int
+
+
 class TaskInput(ChildInput):
     """One task of a commander's plan: an agent, or a commander of its own for a part of the request."""
 
     step: StepPlan
-    depth_left: int
-    max_tasks: int
-    max_concurrent: int
+    bounds: Bounds | None = None
+    """For a commander."""
+
+
+class TaskOutcome(Model):
+    """What came of a task and of all below it, for the parent's table and result."""
+
+    steps: list[StepPlan]
+    results: list[AgentResult]

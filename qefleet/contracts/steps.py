@@ -78,6 +78,8 @@ class StepPlan(Model):
     """As asked for; checked."""
     timeout_minutes: float | None = None
     approval: Approval | None = None
+    needs_judgement: bool = False
+    """Fails where a model was asked and gave nothing usable: the judgement is its work."""
     operation: Operation | None = None
     """For a node of a lionagi graph: what it does in place of measuring."""
 

@@ -53,6 +53,7 @@ class FakeFleet(RunPort, AgentPort):
         items: Items that a looped agent finds.
         parts: Length of the list that coverage-analyzer finds.
         hang: A step whose measuring never ends by itself.
+        commands: What commanders plan, by their step.
         rounds_needed: Rounds after which an item is done.
         fail: Raises what it wants to, given the activity's name and its request.
         model: The plan's model.
@@ -67,12 +68,14 @@ class FakeFleet(RunPort, AgentPort):
         model: str = "local",
         parts: int = 0,
         hang: str = "",
+        commands: dict[str, Any] | None = None,
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.results: dict[str, AgentResult] = {}
         self.approvals: list[ApprovalRecord] = []
         self._parts = parts
         self._hang = hang
+        self._commands = commands or {}
         self._items = items
         self._rounds_needed = rounds_needed
         self._fail = fail
@@ -225,6 +228,8 @@ class FakeFleet(RunPort, AgentPort):
     async def record(self, request: RecordStep) -> Recorded:
         self._count("record", request)
         self.results[request.result.step] = request.result
+        if command := self._commands.get(request.result.step):
+            return Recorded(usage=Usage(), judged=command)
         return Recorded(usage=Usage(), judged={"said": "so"} if request.judgement else None)
 
     def _count(self, name: str, request: Any) -> None:

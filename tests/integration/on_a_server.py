@@ -34,6 +34,12 @@ async def start(temporal: WorkflowEnvironment, queue: str, value: Any, kind: str
     )
 
 
+async def tell(handle: Handle, update: str, argument: Any = None) -> Any:
+    """Send an update, as `temporal workflow update execute` does."""
+    arguments = [] if argument is None else [argument]
+    return await handle.execute_update(update, args=arguments)  # pyright: ignore[reportUnknownMemberType] - a bare generic of its own
+
+
 async def replays(handle: Handle) -> bool:
     """The history is one that today's code could have written."""
     history = await handle.fetch_history()

@@ -205,3 +205,42 @@ async def test_flow_runs_what_depends_on_each_other(temporal: WorkflowEnvironmen
         assert [step["status"] for step in progress["steps"] if "low" in step["step"]] == ["skipped"] * 2
         assert "parts.test-executor/1" in fleet.results
         assert await replays(handle)
+
+
+async def test_commander_commands_commanders_to_the_stated_depth(temporal: WorkflowEnvironment) -> None:
+    """Tasks are child workflows; what a sub-commander's tasks gave is reported upward."""
+    commands = {
+        "fleet-commander#0": {
+            "tasks": [
+                {"id": "run", "agent": "test-executor"},
+                {"id": "deeper", "request": "look at coverage", "depends_on": ["run"]},
+            ]
+        },
+        "task-2.fleet-commander": {"tasks": [{"id": "cover", "agent": "coverage-analyzer"}]},
+    }
+    fleet = FakeFleet(commands=commands)
+    async with working(temporal, fleet) as queue:
+        handle = await start(temporal, queue, {"target": X, "request": "test it"}, kind="Hierarchical")
+        result = await handle.result()
+
+        assert statuses(result) == {
+            "fleet-commander#0": "completed",
+            "quality-gate#1": "completed",
+            "task-1.test-executor": "completed",
+            "task-2.fleet-commander": "completed",
+            "task-2-1.coverage-analyzer": "completed",
+        }
+        assert result.decision is Decision.GO
+        assert await replays(handle)
+
+
+async def test_task_that_fails_loses_no_other(temporal: WorkflowEnvironment) -> None:
+    """Its siblings and the gate still run."""
+    tasks = [{"id": "a", "agent": "test-executor"}, {"id": "b", "agent": "coverage-analyzer"}]
+    fleet = FakeFleet(commands={"fleet-commander#0": {"tasks": tasks}}, fail=failing("task-1.test-executor"))
+    async with working(temporal, fleet) as queue:
+        result = await (await start(temporal, queue, X, kind="Hierarchical")).result()
+
+    assert statuses(result)["task-1.test-executor"] == "failed"
+    assert statuses(result)["task-2.coverage-analyzer"] == "completed"
+    assert statuses(result)["quality-gate#1"] == "completed"
