@@ -30,7 +30,7 @@ async def progress_of(handle: Handle) -> Progress:
 
 async def until(handle: Handle, wanted: Callable[[Progress], Any]) -> Progress:
     async with asyncio.timeout(30):
-        while not wanted(progress := await progress_of(handle)):
+        while not wanted(progress := await progress_of(handle)):  # noqa: ASYNC110 - it is the server that knows
             await asyncio.sleep(0.1)
     return progress
 
