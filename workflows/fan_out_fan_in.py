@@ -6,6 +6,7 @@ from temporalio import workflow
 
 from qefleet.contracts.patterns import FanOutFanInInput, number_steps
 from qefleet.contracts.runs import RunResult
+from workflows.expanding import on_each
 from workflows.pattern import Pattern
 
 
@@ -21,7 +22,8 @@ class FanOutFanIn(Pattern):
             (split,) = run.of("split")
             parts = (await run.step(split)).items
             if parts and parts.count and not run.stopped:
-                await run.on_each(
+                await on_each(
+                    run,
                     run.of("workers"),
                     parts,
                     max_concurrent=input.max_concurrent,

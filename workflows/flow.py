@@ -9,6 +9,7 @@ from temporalio import workflow
 from qefleet.contracts.flows import FlowInput, FlowStep, ancestors
 from qefleet.contracts.runs import RunResult
 from qefleet.contracts.steps import StepPlan
+from workflows.expanding import on_each, write_list
 from workflows.pattern import Pattern
 from workflows.run import Run, together
 
@@ -82,14 +83,14 @@ class _Graph:
         items = (
             run.items_of([plan.step for plan in self._plans[each.step]])
             if each.step
-            else await run.store_items(step.id, items=each.items, files=each.files)
+            else await write_list(run, step.id, items=each.items, files=each.files)
         )
         if items is None or items.count == 0:
             run.board.note(f"{step.id}: nothing to run on, its list is empty")
             self._skip(step)
             return
-        await run.on_each(
-            plans, items, max_concurrent=each.max_concurrent, max_items=each.max_items, earlier=earlier
+        await on_each(
+            run, plans, items, max_concurrent=each.max_concurrent, max_items=each.max_items, earlier=earlier
         )
 
     def _skip(self, step: FlowStep) -> None:

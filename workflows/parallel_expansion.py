@@ -7,6 +7,7 @@ from temporalio import workflow
 from qefleet.contracts.items import ItemList
 from qefleet.contracts.patterns import ParallelExpansionInput, Source, number_steps
 from qefleet.contracts.runs import RunResult
+from workflows.expanding import on_each, write_list
 from workflows.pattern import Pattern
 from workflows.run import Run
 
@@ -24,7 +25,8 @@ class ParallelExpansion(Pattern):
         async with self.running(input, specs) as run:
             items = await _list(run, input.over)
             if items and items.count and not run.stopped:
-                await run.on_each(
+                await on_each(
+                    run,
                     run.of("agents"),
                     items,
                     max_concurrent=input.max_concurrent,
@@ -36,6 +38,6 @@ class ParallelExpansion(Pattern):
 
 async def _list(run: Run, over: Source) -> ItemList | None:
     if over.agent is None:
-        return await run.store_items("over", items=over.items, files=over.files)
+        return await write_list(run, "over", items=over.items, files=over.files)
     (agent,) = run.of("over.agent")
     return (await run.step(agent)).items

@@ -8,39 +8,20 @@ from collections.abc import Awaitable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError
+from temporalio.exceptions import ActivityError, ApplicationError
 
-from qefleet.contracts.children import ExpansionInput
 from qefleet.contracts.conditions import Condition, Evaluation, evaluate
 from qefleet.contracts.flows import FlowStep
-from qefleet.contracts.items import Item, ItemList
+from qefleet.contracts.items import ItemList
 from qefleet.contracts.patterns import StepSpec
-from qefleet.contracts.ports import AgentPort, RunPort
-from qefleet.contracts.runs import (
-    AgentResult,
-    Approval,
-    ApprovalRecord,
-    CommonInput,
-    Decision,
-    RunOptions,
-    RunResult,
-    StepError,
-)
-from qefleet.contracts.steps import (
-    CloseRun,
-    ConditionCheck,
-    OpenRun,
-    Plan,
-    RecordApproval,
-    RunRef,
-    StepPlan,
-    StoreItems,
-    SumUp,
-)
+from qefleet.contracts.ports import RunPort
+from qefleet.contracts.runs import AgentResult, CommonInput, RunOptions, RunResult
+from qefleet.contracts.steps import CloseRun, ConditionCheck, OpenRun, Plan, RunRef, StepPlan
 from qefleet.contracts.targets import Environment, Snapshot
+from workflows.approvals import Approvals
 from workflows.control import Control
 from workflows.progress import Board
-from workflows.scope import MEASURING, PREPARING, RECORDING, Scope, call
+from workflows.scope import PREPARING, RECORDING, Scope, call
 from workflows.steps import run_agent
 
 _T = TypeVar("_T")
@@ -61,7 +42,7 @@ class Run:
         self._fields: dict[str, str] = {}
         self._later: list[StepPlan] = []
         self._scope: Scope | None = None
-        self._approvals: list[ApprovalRecord] = []
+        self._approvals: Approvals | None = None
         self._evaluations: list[Evaluation] = []
         self._snapshot: Snapshot | None = None
         self._environment: Environment | None = None
@@ -71,6 +52,12 @@ class Run:
         """The run, as its steps see it."""
         assert self._scope is not None, "a run has a scope once it was opened"
         return self._scope
+
+    @property
+    def approvals(self) -> Approvals:
+        """Whom the run has asked."""
+        assert self._approvals is not None, "a run can ask people once it was opened"
+        return self._approvals
 
     @property
     def plan(self) -> Plan:
@@ -112,6 +99,7 @@ class Run:
         )
         plan = await or_fail(call(RunPort.open_run, request, RECORDING, "check the input"))
         self._scope = Scope(ref=self.ref, plan=plan, control=self.control)
+        self._approvals = Approvals(self._scope, self.board)
         self._fields = {spec.step: spec.field for spec in specs}
         self.board.plan(plan)
 
@@ -137,7 +125,7 @@ class Run:
         """
         await self.control.may_go_on()
         before = self.ended_steps() if earlier is None else earlier
-        refused = await self._refused(step)
+        refused = await self.approvals.refused(step)
         return self.note(refused or await run_agent(self.scope, step, before, self.board), step)
 
     async def in_order(self, steps: Sequence[StepPlan]) -> None:
@@ -157,86 +145,6 @@ class Run:
                 await self.step(step, before)
 
         await together([one(step) for step in steps])
-
-    async def store_items(
-        self, source: str, *, items: Sequence[Item] | None = None, files: str | None = None
-    ) -> ItemList:
-        """Write down a list that stood in the input, or that a glob gives."""
-        request = StoreItems(
-            **self.ref.model_dump(), source=source, items=list(items) if items else None, files=files
-        )
-        return await or_fail(self.scope.call(RunPort.store_items, request, MEASURING, f"list {source}"))
-
-    async def on_each(
-        self,
-        steps: Sequence[StepPlan],
-        items: ItemList,
-        *,
-        max_concurrent: int,
-        max_items: int,
-        earlier: Sequence[str] | None = None,
-    ) -> list[AgentResult]:
-        """Run agents one after the other on each item of a list, many items at once.
-
-        A child workflow does it, with a history of its own. What is returned, a result a step, is summed
-        up from what was recorded, so that it is there when the child was stopped half-way too.
-        """
-        await self.control.may_go_on()
-        for step in steps:
-            if refused := await self._refused(step):
-                return [self.note(refused, step)]
-        first = steps[0].step
-        bounded = items.model_copy(update={"count": min(items.count, max_items)})
-        for step in steps:
-            self.board.start(step.step)
-        started = workflow.now()
-        error = await self._expand(
-            first, steps, bounded, max_concurrent, self.ended_steps() if earlier is None else earlier
-        )
-        results: list[AgentResult] = []
-        for step in steps:
-            request = SumUp(
-                **self.ref.model_dump(),
-                step=step.step,
-                items=bounded,
-                cut=items.count - bounded.count,
-                duration_s=(workflow.now() - started).total_seconds(),
-                error=error,
-            )
-            summed = await asyncio.shield(
-                self.scope.call(AgentPort.sum_up, request, RECORDING, f"{step.title}: sum up")
-            )
-            self.board.end(summed.result)
-            results.append(self.note(summed.result, step))
-        return results
-
-    async def _expand(
-        self,
-        name: str,
-        steps: Sequence[StepPlan],
-        items: ItemList,
-        max_concurrent: int,
-        earlier: Sequence[str],
-    ) -> StepError | None:
-        child = await workflow.start_child_workflow(
-            "Expansion",
-            ExpansionInput(
-                ref=self.ref,
-                plan=self.plan.model_copy(update={"steps": [], "flow": []}),
-                steps=list(steps),
-                items=items,
-                earlier=list(earlier),
-                max_concurrent=max_concurrent,
-                paused=self.control.paused,
-            ),
-            id=f"{self.ref.workflow_id}/{name}",
-            static_summary=f"{', '.join(step.title for step in steps)} on {items.count} items",
-            priority=self.scope.priority,
-        )
-        try:
-            return await self.control.through_child(name, child)
-        except ChildWorkflowError as failure:
-            return StepError(type="ExpansionFailed", message=str(failure.cause or failure))
 
     def holds(self, condition: Condition, label: str, among: Collection[str] | None = None) -> bool:
         """Ask a condition about the results so far, and keep how it came out.
@@ -288,35 +196,6 @@ class Run:
             raise asyncio.CancelledError
         return result
 
-    async def _refused(self, step: StepPlan) -> AgentResult | None:
-        """Ask people about a step; its result when they say no."""
-        if step.approval is None:
-            return None
-        record = await self._ask(step.step, step.approval)
-        if record.verdict == "approved":
-            return None
-        result = AgentResult(
-            step=step.step,
-            agent=step.agent,
-            status="cancelled",
-            headline=f"rejected by {record.by}" + (f": {record.why}" if record.why else ""),
-            error=StepError(type="Rejected", message=f"{record.by}: {record.why}"),
-        )
-        self.board.end(result)
-        return result
-
-    async def _ask(self, step: str, approval: Approval) -> ApprovalRecord:
-        async def keep(record: ApprovalRecord) -> None:
-            request = RecordApproval(**self.ref.model_dump(), approval=record)
-            await self.scope.call(RunPort.record_approval, request, RECORDING, f"{step}: keep the answer")
-
-        self.board.enter(f"approval of {step}")
-        record = await self.control.ask(step, approval, show=self.board.ask, record=keep)
-        self.board.answered(step)
-        self.board.note(f"{step} {record.verdict} by {record.by}" + (f": {record.why}" if record.why else ""))
-        self._approvals.append(record)
-        return record
-
     async def close(self, *, cancelled: bool = False) -> RunResult:
         """Have people confirm the decision where that is asked for, write the report and sum up.
 
@@ -328,7 +207,8 @@ class Run:
         policies = {step.step: step.on_failure for step in self.plan.steps}
         ended = self._in_order_of_plan()
         failed = next((r for r in ended if r.status != "completed" and policies.get(r.step) == "stop"), None)
-        decision = None if cancelled or failed else await self._decide()
+        decision = next((result.decision for result in reversed(self.results) if result.decision), None)
+        decision = None if cancelled or failed else await self.approvals.confirmed(decision)
         self.board.enter("report")
         request = CloseRun(
             **self.ref.model_dump(),
@@ -337,7 +217,7 @@ class Run:
             notes=list(self.plan.notes),
             failed=failed is not None,
             cancelled=cancelled,
-            approvals=self._approvals,
+            approvals=self.approvals.records,
             evaluations=self._evaluations,
         )
         closed = await asyncio.shield(
@@ -361,20 +241,10 @@ class Run:
             usage=closed.usage,
             report=closed.report,
             patch=closed.patch,
-            approvals=self._approvals,
+            approvals=self.approvals.records,
             evaluations=[str(evaluation) for evaluation in self._evaluations],
             notes=list(self.plan.notes),
         )
-
-    async def _decide(self) -> Decision | None:
-        """The latest gate's decision, or what a person makes of it."""
-        decision = next((result.decision for result in reversed(self.results) if result.decision), None)
-        approval = self.plan.approval
-        if decision is None or approval is None or decision not in approval.of:
-            return decision
-        question = approval.question or f"The gate says {decision.value}."
-        record = await self._ask("decision", approval.model_copy(update={"question": question}))
-        return Decision.GO if record.verdict == "approved" else Decision.NO_GO
 
     def _in_order_of_plan(self) -> list[AgentResult]:
         steps = [*self.plan.steps, *self._later]

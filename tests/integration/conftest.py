@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from on_a_server import SUGGESTED_AFTER
 from temporalio.testing import WorkflowEnvironment
 
 from qefleet.contracts import attributes
@@ -20,5 +21,9 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
         dev_server_log_level="error",
         plugins=[qe_plugin()],
         search_attributes=attributes.ALL,
+        dev_server_extra_args=[
+            "--dynamic-config-value",
+            f"limit.historyCount.suggestContinueAsNew={SUGGESTED_AFTER}",
+        ],
     ) as environment:
         yield environment

@@ -16,6 +16,9 @@ from qefleet.contracts.runs import TASK_QUEUE, RunResult
 from worker.main import WORKFLOWS
 from worker.plugin import qe_plugin
 
+SUGGESTED_AFTER = 400
+"""Events after which this server suggests to continue as new: expansions of a hundred items do, too."""
+
 Handle = WorkflowHandle[Any, RunResult]
 
 

@@ -125,7 +125,7 @@ async def test_rejected_step_is_not_run(temporal: WorkflowEnvironment) -> None:
         with pytest.raises(WorkflowFailureError) as caught:
             await handle.result()
 
-    assert "test-executor#0 failed: ada: too dear" in str(caught.value.cause)
+    assert "test-executor#0 failed: rejected by ada: too dear" in str(caught.value.cause)
     assert fleet.calls["measure"] == 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fakes import FakeFleet
-from on_a_server import replays, start, working
+from on_a_server import SUGGESTED_AFTER, replays, start, working
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -111,7 +111,7 @@ async def test_fan_out_of_nothing_goes_on_to_the_join(temporal: WorkflowEnvironm
 async def test_expansion_continues_as_new_and_loses_no_item(temporal: WorkflowEnvironment) -> None:
     """Many items: each is recorded once, and no history grows beyond what Temporal suggests."""
     fleet = FakeFleet()
-    items = [f"item-{n}" for n in range(600)]
+    items = [f"item-{n}" for n in range(150)]
     async with working(temporal, fleet) as queue:
         handle = await start(
             temporal,
@@ -127,10 +127,10 @@ async def test_expansion_continues_as_new_and_loses_no_item(temporal: WorkflowEn
             )
         ]
 
-        assert result.steps[0].headline == "600 of 600 items"
-        assert fleet.calls["record"] == 600
+        assert result.steps[0].headline == "150 of 150 items"
+        assert fleet.calls["record"] == 150
         assert len(runs) > 1
-        assert max(run.history_length for run in runs) < 10_000
+        assert max(run.history_length for run in runs) < 2 * SUGGESTED_AFTER
         assert await replays(handle)
 
 
