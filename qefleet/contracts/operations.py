@@ -6,11 +6,24 @@ and lionagi's methods take more than that, such as folders to write to and live 
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
 from qefleet.contracts.base import Model
+
+
+def _object(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+Ordered = Annotated[
+    dict[str, Any],
+    BeforeValidator(_object),
+    PlainSerializer(json.dumps, return_type=str, when_used="json"),
+]
+"""An object that is shown to a model: it travels as JSON text, since Postgres forgets the order of keys."""
 
 OperationKind = Literal["communicate", "operate", "chat", "parse", "given"]
 BranchName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -46,8 +59,8 @@ PARAMETERS: dict[OperationKind, frozenset[str]] = {
 class ResponseModel(Model):
     """A Pydantic class that an answer is to fit, as far as JSON can say it."""
 
-    json_schema: dict[str, Any]
-    shape: dict[str, Any] | None = None
+    json_schema: Ordered
+    shape: Ordered | None = None
     """How lionagi shows its fields to the model: their annotations as text; as rebuilt without it."""
 
 
@@ -55,7 +68,7 @@ class Said(Model):
     """A message of a conversation, as lionagi's content of it in JSON."""
 
     role: Literal["user", "assistant"]
-    content: dict[str, Any]
+    content: Ordered
 
 
 class Operation(Model):
@@ -63,14 +76,14 @@ class Operation(Model):
 
     kind: OperationKind
     """The Branch's method. `given` makes no call: it takes over a result that is known already."""
-    parameters: dict[str, Any] = {}
+    parameters: Ordered = {}
     """As the method takes them, as JSON; see `PARAMETERS`.
 
     For `given` either `result`, or `run` and `step` where another run has it.
     """
     response: ResponseModel | None = None
     """In place of the parameter `response_format`, where that is a Pydantic class."""
-    context: dict[str, Any] = {}
+    context: Ordered = {}
     """Shown to the model after the results of the steps that this one depends on."""
     branch: BranchName = "main"
     """Name of the conversation that it goes on with."""

@@ -41,11 +41,12 @@ def conversation_of(flow: Sequence[FlowStep], step: str) -> Conversation:
     fresh = next(
         (place for place in range(len(turns), 0, -1) if _clears(seen.operation(turns[place - 1]))), None
     )
-    begun: list[Said] = next((other.opening for other in seen.on(branch) if other.opening), [])
+    nothing: list[Said] = []
+    begun = next((other.opening for other in seen.on(branch) if other.opening), nothing)
     system = (other.system for other in seen.on(operation.branch) if other.system is not None)
     return Conversation(
         system=next(system, None),
-        opening=begun if fresh is None else [],
+        opening=begun if fresh is None else nothing,
         turns=turns if fresh is None else turns[fresh - 1 :],
     )
 

@@ -6,10 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Literal
+from uuid import UUID
 
-from lionagi import Branch, Builder, Session
+from lionagi import Branch, Builder, Session, iModel
 from lionagi.operations.builder import ExpansionStrategy
 from lionagi.operations.fields import Instruct
 from lionagi.protocols.graph.graph import Graph
@@ -25,12 +30,48 @@ class Finding(BaseModel):
     note: str | None = None
 
 
-def new_session(**branch_settings: Any) -> Session:
-    """A session with a default branch and two others, all with system messages."""
-    session = Session(default_branch=Branch(system="You review code.", name="reviewer", **branch_settings))
+ANSWER = f"{__file__}:answer"
+"""For the scripted provider."""
+
+
+@asynccontextmanager
+async def connected_session(provider: str) -> AsyncGenerator[Session]:
+    """A session with a default branch and two others, all with system messages, that reaches a provider."""
+    model = iModel(
+        provider="openai",
+        model="gpt-4.1-mini",
+        base_url=f"{provider}/openai/v1",
+        api_key="key",
+        allow_local_network=True,
+        requires_tokens=False,
+        max_retries=1,
+        queue_capacity=10_000,
+    )
+    # Without a log_config a Branch writes prompts and replies to ./data/logs.
+    settings: dict[str, Any] = {
+        "chat_model": model,
+        "log_config": {"auto_save_on_exit": False, "capacity": None},
+    }
+    session = Session(default_branch=Branch(system="You review code.", name="reviewer", **settings))
     for name in ("ada", "bob"):
-        session.include_branches(Branch(system=f"You are {name}.", name=name, **branch_settings))
-    return session
+        session.include_branches([Branch(system=f"You are {name}.", name=name, **settings)])
+    try:
+        yield session
+    finally:
+        await model.close()
+
+
+def results_in_order(graph: Graph[Any], results: Mapping[UUID, Any]) -> list[Any]:
+    """Results in the order in which the nodes were added; models as their fields."""
+    found = [results[node.id] for node in graph.internal_nodes]
+    return [one.model_dump() if isinstance(one, BaseModel) else one for one in found]
+
+
+async def by_session_flow(provider: str, name: str) -> list[Any]:
+    """What `Session.flow` gives for one of the graphs."""
+    async with connected_session(provider) as session:
+        graph = FIVE[name](session)
+        return results_in_order(graph, (await session.flow(graph))["operation_results"])
 
 
 def sequence(session: Session) -> Graph[Any]:
@@ -105,7 +146,10 @@ def expansion(session: Session) -> Graph[Any]:
     builder = Builder()
     split = builder.add_operation("communicate", node_id="split", instruction="Split the work.")
     builder.expand_from_result(
-        [Instruct(instruction=f"Do part {part}.", context={"part": part}) for part in "abc"],
+        [
+            Instruct.model_validate({"instruction": f"Do part {part}.", "context": {"part": part}})
+            for part in "abc"
+        ],
         split,
         "communicate",
         strategy=ExpansionStrategy.CONCURRENT,
@@ -155,10 +199,6 @@ def answer(prompt: str, request: dict[str, Any]) -> str:
 
     Ids of nodes don't count, so that the same graph built twice gets the same answers.
     """
-    import hashlib
-    import json
-    import re
-
     told = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", json.dumps(request["messages"]))
     mark = hashlib.sha256(told.encode()).hexdigest()[:10]
     last = prompt.rpartition("Instruction: ")[2]

@@ -9,22 +9,20 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from five_graphs import FIVE, new_session
+from five_graphs import ANSWER, FIVE, connected_session
 from gateway_process import SECRET, GatewayProcess
-from lionagi import Session, iModel
+from lionagi import Session
 from lionagi.protocols.graph.graph import Graph
 
 from qefleet.contracts.flows import FlowInput
 from qefleet.graphs.convert import to_flow
 from qefleet.graphs.operate import GraphOperations
 from qefleet.graphs.plain import plain_result
-from qefleet.llm.call import NO_LOG
 from qefleet.sql.database import open_pool
 from qefleet.testing.postgres import ThrowAwayPostgres
 from qefleet.testing.provider import ScriptedProvider
@@ -35,7 +33,7 @@ GRAPHS = pytest.mark.parametrize("name", FIVE)
 
 @pytest.fixture(scope="module")
 async def provider() -> AsyncIterator[ScriptedProvider]:
-    async with ScriptedProvider(replies=f"{Path(__file__).with_name('five_graphs.py')}:answer") as server:
+    async with ScriptedProvider(replies=ANSWER) as server:
         yield server
 
 
@@ -58,18 +56,8 @@ async def pool(gateway: GatewayProcess) -> AsyncIterator[asyncpg.Pool]:
 async def session(provider: ScriptedProvider) -> AsyncIterator[Session]:
     """Branches that reach the scripted provider directly."""
     await provider.reset()
-    model = iModel(
-        provider="openai",
-        model="gpt-4.1-mini",
-        base_url=f"{provider.url}/openai/v1",
-        api_key="key",
-        allow_local_network=True,
-        requires_tokens=False,
-        max_retries=1,
-        queue_capacity=10_000,
-    )
-    yield new_session(chat_model=model, log_config=NO_LOG)
-    await model.close()
+    async with connected_session(provider.url) as connected:
+        yield connected
 
 
 class Durably:
@@ -126,6 +114,7 @@ async def test_the_same_requests_and_results(
     expected = await by_session(session, graph, flow)
 
     assert durable == expected
+    assert len(durable) == len(graph.internal_nodes)
     assert sorted(json.dumps(seen.body) for seen in sent_durably) == sorted(
         json.dumps(seen.body) for seen in await provider.requests()
     )
@@ -135,7 +124,7 @@ async def test_the_same_requests_and_results(
 async def test_a_node_run_twice_is_paid_and_written_once(
     provider: ScriptedProvider, session: Session, durably: Durably, pool: asyncpg.Pool, name: str
 ) -> None:
-    """Every node run three times, and twice more once its row is lost: one request a call, one set of messages."""
+    """Run three times, and twice more after its row is lost: one request a call, one set of messages."""
     flow = to_flow(FIVE[name](session), session=session, model=MODEL)
 
     once = await durably.all(flow)

@@ -1,0 +1,87 @@
+"""lionagi graphs through the whole system: the workflow `Flow` on real workers, against `Session.flow`."""
+
+# lionagi's own signatures leave much bare.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from five_graphs import ANSWER, FIVE, Finding, by_session_flow, connected_session, results_in_order
+from lionagi import Builder
+from running_fleet import RunningFleet, running_fleet
+
+from qefleet.errors import GraphError
+from qefleet.graphs.run import run_graph
+
+MODEL = "openai/gpt-4.1-mini"
+
+
+@pytest.fixture(scope="module")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningFleet]:
+    async with running_fleet(tmp_path_factory.mktemp("data"), replies=ANSWER) as running:
+        yield running
+
+
+async def test_five_graphs_give_what_session_flow_gives(fleet: RunningFleet) -> None:
+    """All five at once, by one call each; the same instances, objects and texts."""
+    async with connected_session(fleet.provider.url) as session:
+        graphs = {name: build(session) for name, build in FIVE.items()}
+
+        durable = await asyncio.gather(
+            *(
+                run_graph(fleet.client, graph, workflow_id=f"five-{name}", session=session, model=MODEL)
+                for name, graph in graphs.items()
+            )
+        )
+
+    expected = [await by_session_flow(fleet.provider.url, name) for name in FIVE]
+    found = [
+        results_in_order(graph, results) for graph, results in zip(graphs.values(), durable, strict=True)
+    ]
+    assert found == expected
+
+
+async def test_running_it_again_attaches(fleet: RunningFleet) -> None:
+    """A script that is started anew with the same id gets the results, and no request is made; another graph
+    under that id is refused."""
+    async with connected_session(fleet.provider.url) as session:
+        first_graph = FIVE["aggregation"](session)
+        first = await run_graph(fleet.client, first_graph, workflow_id="again", session=session, model=MODEL)
+        await fleet.provider.reset()
+    async with connected_session(fleet.provider.url) as session:
+        graph = FIVE["aggregation"](session)
+        again = await run_graph(fleet.client, graph, workflow_id="again", session=session, model=MODEL)
+        with pytest.raises(GraphError, match="another graph"):
+            await run_graph(
+                fleet.client, FIVE["fan-in"](session), workflow_id="again", session=session, model=MODEL
+            )
+
+    assert results_in_order(graph, again) == results_in_order(first_graph, first)
+    assert await fleet.provider.requests() == []
+
+
+async def test_a_graph_is_expanded_from_a_result(fleet: RunningFleet) -> None:
+    """Build, run, expand from the result, run again: what was run before is taken over, not paid again."""
+    builder = Builder()
+    split = builder.add_operation("communicate", instruction="Split it.", response_format=Finding)
+    first = await run_graph(fleet.client, builder.get_graph(), workflow_id="expand-1", model=MODEL)
+    await fleet.provider.reset()
+
+    lines = builder.expand_from_result(
+        [{"line": line} for line in first[split].lines],
+        split,
+        "communicate",
+        inherit_context=True,
+        instruction="Look at it.",
+    )
+    second = await run_graph(fleet.client, builder.get_graph(), workflow_id="expand-2", model=MODEL)
+
+    seen = await fleet.provider.requests()
+    assert isinstance(first[split], Finding)
+    assert second[split] == first[split]
+    assert set(second) == {split, *lines}
+    assert len(seen) == len(lines) == 1
+    assert [message["role"] for message in seen[0].body["messages"]] == ["user", "assistant", "user"]
