@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from five_graphs import ANSWER, FIVE, Finding, by_session_flow, connected_session, results_in_order
+from five_graphs import ANSWER, FIVE, LATER, Finding, by_session_flow, connected_session, results_in_order
 from lionagi import Builder
 from running_fleet import RunningFleet, running_fleet
 
@@ -22,6 +22,7 @@ MODEL = "openai/gpt-4.1-mini"
 @pytest.fixture(scope="module")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningFleet]:
     async with running_fleet(tmp_path_factory.mktemp("data"), replies=ANSWER) as running:
+        await running.provider.script(LATER)
         yield running
 
 

@@ -1,4 +1,4 @@
-"""Five graphs, written against lionagi alone, as a user of lionagi has them."""
+"""Five graphs, written against lionagi alone, as a user of lionagi has them; and what answers them."""
 
 # lionagi's own signatures leave much bare.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
@@ -20,6 +20,8 @@ from lionagi.operations.fields import Instruct
 from lionagi.protocols.graph.graph import Graph
 from pydantic import BaseModel, Field
 
+from qefleet.testing.script import Rule
+
 
 class Finding(BaseModel):
     """What was found."""
@@ -32,6 +34,8 @@ class Finding(BaseModel):
 
 ANSWER = f"{__file__}:answer"
 """For the scripted provider."""
+LATER = [Rule(match="Name a chance", latency_s=0.5)]
+"""In `Session.flow` the turns of nodes that share a branch stand in the order in which they end."""
 
 
 @asynccontextmanager
