@@ -7,11 +7,14 @@ and lionagi's methods take more than that, such as folders to write to and live 
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
 from qefleet.contracts.base import Model
+
+_RUN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 def _object(value: Any) -> Any:
@@ -118,4 +121,6 @@ class Operation(Model):
             raise ValueError("parameters: given needs either result, or run and step")
         if ("run" in self.parameters) != ("step" in self.parameters):
             raise ValueError("parameters: run and step go together")
+        if "run" in self.parameters and not re.match(_RUN, str(self.parameters["run"])):
+            raise ValueError("parameters.run: no run's id")
         return self

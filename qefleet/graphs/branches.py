@@ -38,7 +38,7 @@ class Branches:
 
     Args:
         session: Where they are included; without it there is only a default branch without a past.
-        model: The model for all of them; theirs are left alone then.
+        model: The model for all of them, in place of their own.
     """
 
     def __init__(self, session: Session | None, *, model: str | None) -> None:
@@ -83,13 +83,12 @@ class Branches:
         where = f"branch {name}"
         if branch._context_providers and branch._context_providers.names:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the public property makes a registry
             raise GraphError(where, "has context providers, which are Python: put what they say into context")
-        model, settings = (self._model, {}) if self._model else _model_of(branch, where)
         return Beginning(
             name=name,
             system=branch.system.rendered if branch.system else None,
             opening=_said(branch, where),
-            model=model,
-            settings=settings,
+            model=self._model or _model_of(branch, where),
+            settings=_settings_of(branch, where),
         )
 
 
@@ -115,13 +114,12 @@ def content_of(message: Instruction | AssistantResponse, *, where: str) -> dict[
     return plain(content, "a message", node=where)
 
 
-def _model_of(branch: Branch, where: str) -> tuple[str, dict[str, Any]]:
+def _model_of(branch: Branch, where: str) -> str:
     chat, endpoint = branch.chat_model, branch.chat_model.endpoint
     if chat.is_cli:
         raise GraphError(where, "talks to a program on this machine: pass model= for the fleet's own models")
     if branch.parse_model is not chat:
         raise GraphError(where, "has a parse_model of its own: leave it out, or pass model=")
-    configured = cast("Mapping[str, Any]", endpoint.config.kwargs)
     provider = str(endpoint.config.provider)
     standard = match_endpoint(provider=provider, endpoint="chat", model=chat.model_name)
     if standard.config.base_url != endpoint.config.base_url:
@@ -130,5 +128,10 @@ def _model_of(branch: Branch, where: str) -> tuple[str, dict[str, Any]]:
             f"reaches its model at an address of its own: the gateway knows {provider} by its settings; "
             "pass model=, such as model='openai/gpt-4.1-mini'",
         )
+    return f"{provider}/{chat.model_name}"
+
+
+def _settings_of(branch: Branch, where: str) -> dict[str, Any]:
+    configured = cast("Mapping[str, Any]", branch.chat_model.endpoint.config.kwargs)
     settings = {key: value for key, value in configured.items() if key in REQUEST_FIELDS - {"model"}}
-    return f"{provider}/{chat.model_name}", plain(settings, "its model's settings", node=where)
+    return plain(settings, "its model's settings", node=where)

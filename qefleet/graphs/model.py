@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -110,23 +111,27 @@ class GatewayModel(iModel):
         except (LionError, ValueError) as error:
             self.failure = self._translated(error)
             raise self.failure from error
-        if call.status == EventStatus.FAILED:
-            error = call.execution.error
-            self.failure = self._translated(
-                error if isinstance(error, BaseException) else ValueError(str(error))
-            )
-            raise self.failure from (error if isinstance(error, BaseException) else None)
-        self._check(call)
+        try:
+            self._check(call)
+        except QeError as error:
+            self.failure = error
+            raise
         return call
 
     def _check(self, call: APICalling) -> None:
-        try:
-            raw_reply(call.response, self._provider)
-        except ModelRefused as error:
-            self.failure = error
-            raise
-        except UnusableReplyError:
-            return  # no text: lionagi asks again where a format is wanted, and an empty result is refused
+        """See that there is an answer: lionagi raises neither for a failure nor when it gave up waiting.
+
+        An answer without text passes: where a format is wanted lionagi asks again, and an empty result is
+        refused by whoever called the Branch.
+        """
+        match call.status, call.execution.error:
+            case EventStatus.COMPLETED, _:
+                with suppress(UnusableReplyError):
+                    raw_reply(call.response, self._provider)
+            case _, BaseException() as error:
+                raise self._translated(error) from error
+            case status, error:
+                raise ModelUnavailable(f"the call to {self._provider} ended as {status.value}: {error}")
 
     def _translated(self, error: BaseException) -> QeError:
         known = translated(error, self._provider)

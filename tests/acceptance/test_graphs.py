@@ -6,15 +6,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from five_graphs import ANSWER, FIVE, LATER, Finding, by_session_flow, connected_session, results_in_order
 from lionagi import Builder
 from running_fleet import RunningFleet, running_fleet
 
+from qefleet.contracts.flows import FlowInput
 from qefleet.errors import GraphError
 from qefleet.graphs.run import run_graph
+from qefleet.testing.script import Rule
 
 MODEL = "openai/gpt-4.1-mini"
 
@@ -86,3 +92,32 @@ async def test_a_graph_is_expanded_from_a_result(fleet: RunningFleet) -> None:
     assert set(second) == {split, *lines}
     assert len(seen) == len(lines) == 1
     assert [message["role"] for message in seen[0].body["messages"]] == ["user", "assistant", "user"]
+
+
+async def test_the_example_in_the_docs(fleet: RunningFleet) -> None:
+    """The page's script, as it stands there, prints an answer; the second one prints a workflow's input."""
+    await fleet.provider.reset()
+    page = (Path(__file__).parents[2] / "docs" / "lionagi-graphs.md").read_text()
+    whole, input_only = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    await fleet.provider.script(
+        [
+            Rule(match="Name the risks", reply={"names": ["it fails", "it is slow"]}, times=1),
+            Rule(reply="fine"),
+        ]
+    )
+    address = fleet.services.up.addresses.temporal
+
+    async def output(script: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, stdout=subprocess.PIPE, cwd="/"
+        )
+        out, _ = await process.communicate()
+        return out.decode().strip()
+
+    first = await output(whole.replace("localhost:7233", address))
+    again = await output(whole.replace("localhost:7233", address))
+    printed = await output(input_only)
+
+    assert (first, again) == ("fine", "fine")
+    assert FlowInput.model_validate_json(printed).steps
+    assert len(await fleet.provider.requests()) == 4

@@ -39,6 +39,7 @@ def test_a_flow_written_by_hand() -> None:
         ({"kind": "parse"}, "parameters.text"),
         ({"kind": "given"}, "given needs either"),
         ({"kind": "given", "parameters": {"run": "x"}}, "run and step go together"),
+        ({"kind": "given", "parameters": {"run": "x", "step": "y"}}, "parameters.run: no run's id"),
         ({"kind": "chat", "inherit_from": "a"}, "inherit_from"),
         ({"kind": "chat", "own": True, "inherit_from": "nobody"}, "must stand in depends_on"),
         ({"kind": "chat", "node": "a b"}, "node"),

@@ -77,7 +77,7 @@ def test_beginnings(name: str, system: str, opening: list[Said]) -> None:
 def test_an_earlier_run_comes_before_the_flow() -> None:
     """What another run has said on the branch belongs to what a copy is made of."""
     flow = [
-        step("old", kind="given", parameters={"run": "r", "step": "s"}),
+        step("old", kind="given", parameters={"run": "019ab000-0000-7000-8000-000000000000", "step": "s"}),
         step("new", "old", own=True),
     ]
 

@@ -27,6 +27,7 @@ from qefleet.errors import GraphError
 from qefleet.graphs.convert import MAX_BYTES, to_flow
 
 MODEL = "openai/gpt-4.1-mini"
+RUN = "019ab000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_a_beginning_stands_once(session: Session) -> None:
 
 
 def test_branches_bring_their_models() -> None:
-    """Without `model`, each branch's own model and settings go along."""
+    """Each branch's own model and settings go along; `model` stands in place of the models alone."""
     session = Session(
         default_branch=Branch(chat_model=iModel(provider="openai", model="gpt-4.1", temperature=0.5))
     )
@@ -153,11 +154,16 @@ def test_branches_bring_their_models() -> None:
     builder.add_operation("communicate", instruction="Two.", branch=other)
 
     flow = to_flow(builder.get_graph(), session=session)
+    other_model = to_flow(builder.get_graph(), session=session, model="local")
 
-    assert flow.model == "openai/gpt-4.1"
+    assert (flow.model, other_model.model) == ("openai/gpt-4.1", "local")
     assert [(s.operation.model, s.operation.settings) for s in flow.steps or [] if s.operation] == [
         (None, {"temperature": 0.5}),
         ("anthropic/claude-haiku-4-5", {}),
+    ]
+    assert [(s.operation.model, s.operation.settings) for s in other_model.steps or [] if s.operation] == [
+        (None, {"temperature": 0.5}),
+        (None, {}),
     ]
 
 
@@ -168,13 +174,13 @@ def test_a_result_that_is_there_is_taken_over() -> None:
     here, there, _ = cast("list[Operation]", [builder.get_graph().internal_nodes[node] for node in ids])
     here.execution.status = there.execution.status = EventStatus.COMPLETED
     here.execution.response = Finding(title="t")
-    there.metadata.update({"qe_run": "the-run", "qe_step": "b-2"})
+    there.metadata.update({"qe_run": RUN, "qe_step": "b-2"})
 
     flow = to_flow(builder.get_graph())
 
     assert [(s.operation.kind, s.operation.parameters) for s in flow.steps or [] if s.operation] == [
         ("given", {"result": {"title": "t", "severity": "low", "lines": [], "note": None}}),
-        ("given", {"run": "the-run", "step": "b-2"}),
+        ("given", {"run": RUN, "step": "b-2"}),
         ("communicate", {"instruction": "c"}),
     ]
 
