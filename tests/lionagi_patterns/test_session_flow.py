@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from lionagi import Branch, Builder, Session, iModel
 from lionagi.operations.builder import ExpansionStrategy
+from lionagi.operations.node import Operation
 from pydantic import BaseModel
 from stock_lionagi import branch, connected
 
@@ -129,8 +130,9 @@ def test_a_context_chain_has_no_edges() -> None:
     )
 
     graph = builder.get_graph()
-    assert graph.internal_nodes[second].metadata["primary_dependency"] == first
-    assert [node.id for node in graph.get_predecessors(graph.internal_nodes[second])] == [source]
+    heir = cast("Operation", graph.internal_nodes[second])
+    assert heir.metadata["primary_dependency"] == first
+    assert [node.id for node in graph.get_predecessors(heir)] == [source]
 
 
 async def test_bookkeeping_stays_off_the_wire(provider: ScriptedProvider) -> None:

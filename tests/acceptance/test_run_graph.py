@@ -16,6 +16,7 @@ import pytest
 from five_graphs import ANSWER, FIVE, LATER, Finding, by_session_flow, connected_session, results_in_order
 from lionagi import Builder
 from running_fleet import RunningFleet, running_fleet
+from temporalio.client import WorkflowFailureError
 
 from qefleet.contracts.flows import FlowInput
 from qefleet.errors import GraphError
@@ -92,6 +93,28 @@ async def test_a_graph_is_expanded_from_a_result(fleet: RunningFleet) -> None:
     assert set(second) == {split, *lines}
     assert len(seen) == len(lines) == 1
     assert [message["role"] for message in seen[0].body["messages"]] == ["user", "assistant", "user"]
+
+
+async def test_a_node_fails_for_good(fleet: RunningFleet) -> None:
+    """The run ends with the node's name; with `on_failure="continue"` its dependents see why it failed."""
+    await fleet.provider.script([Rule(match="One", status=400), Rule(reply="fine")])
+    builder = Builder()
+    first = builder.add_operation("communicate", node_id="first", instruction="One.")
+    second = builder.add_operation("chat", node_id="second", instruction="Two.")
+    graph = builder.get_graph()
+
+    with pytest.raises(WorkflowFailureError) as stopped:
+        await run_graph(fleet.client, graph, workflow_id="stops", model=MODEL)
+    await fleet.provider.reset()
+    results = await run_graph(
+        fleet.client, graph, workflow_id="continues", model=MODEL, on_failure="continue"
+    )
+
+    seen = await fleet.provider.requests()
+    assert "first failed: openai refuses the call (HTTP 400)" in str(stopped.value.cause)
+    assert list(results[first]) == ["error"]
+    assert results[second] == "fine"
+    assert f"{first}_result:\n    error: " in seen[-1].prompt
 
 
 async def test_the_example_in_the_docs(fleet: RunningFleet) -> None:
