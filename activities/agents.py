@@ -35,6 +35,10 @@ class AgentActivities(AgentPort):
     async def judge(self, request: Judge) -> Answer:
         return await self._steps.judge(request)
 
+    @implements(AgentPort.operate)
+    async def operate(self, request: StepRef) -> Answer:
+        return await self._steps.operate(request)
+
     @implements(AgentPort.propose)
     async def propose(self, request: Round) -> Answer:
         return await self._steps.propose(request)

@@ -10,6 +10,7 @@ QeError
 │   ├── MissingTool       a program that measures isn't installed
 │   ├── SandboxUnavailable  no bubblewrap here, and no consent to go without
 │   ├── LocalModelUnavailable  no model can run on this machine as it is
+│   ├── GraphError        a lionagi graph has something in it that can't be made durable; `node` names where
 │   └── SettingsError     an environment variable or option is wrong
 ├── RunError              this run can't go on as it is                                  (exit code 3)
 │   ├── BudgetExceeded    the run has spent its `budget_usd`
@@ -63,6 +64,20 @@ class SandboxUnavailable(UsageError):
 
 class LocalModelUnavailable(UsageError):
     """No model can run on this machine as it is: no weights, no server, or no room for them."""
+
+
+class GraphError(UsageError):
+    """A lionagi graph has something in it that has no durable meaning.
+
+    Args:
+        node: Name of the node or branch, or `graph`.
+        reason: What it is, and what to do in its place.
+    """
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(f"{node}: {reason}")
+        self.node = node
+        self.reason = reason
 
 
 class SettingsError(UsageError):

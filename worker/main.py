@@ -30,6 +30,7 @@ from qefleet.errors import SettingsError
 from qefleet.fleet.lifecycle import Lifecycle
 from qefleet.fleet.steps import Steps
 from qefleet.fleet.store import RunStore
+from qefleet.graphs.operate import GraphOperations
 from qefleet.llm.client import ModelClient
 from qefleet.llm.models import ModelChoice
 from qefleet.memory.artifacts import Artifacts
@@ -124,6 +125,9 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             artifacts=artifacts,
             client=ModelClient(gateway_url=settings.gateway.url, secret=settings.gateway.secret),
             models=models,
+            operations=GraphOperations(
+                pool=pool, gateway_url=settings.gateway.url, secret=settings.gateway.secret
+            ),
         )
         of_runs, of_agents = RunActivities(lifecycle), AgentActivities(steps)
         worker = Worker(
@@ -141,6 +145,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 of_runs.close_run,
                 of_agents.measure,
                 of_agents.judge,
+                of_agents.operate,
                 of_agents.propose,
                 of_agents.draft,
                 of_agents.try_proposal,

@@ -76,6 +76,8 @@ class FlowStep(Model):
             raise ValueError("options and timeout_minutes stand with each of agents")
         if self.operation and (self.for_each or self.options):
             raise ValueError("an operation has parameters of its own: no options, no for_each")
+        if self.operation and self.operation.inherit_from not in (None, *self.depends_on):
+            raise ValueError("operation.inherit_from: must stand in depends_on")
         return self
 
     @property

@@ -33,6 +33,7 @@ from qefleet.contracts.targets import Environment, Snapshot
 from qefleet.errors import InvalidInput, TargetError
 from qefleet.fleet.report import write_report
 from qefleet.fleet.store import RunStore
+from qefleet.graphs.operate import AGENT as GRAPH_AGENT
 from qefleet.llm.models import ModelChoice
 from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.workspace import Workspaces
@@ -242,7 +243,7 @@ def _operations_of(flow: Sequence[FlowStep]) -> list[StepPlan]:
     return [
         StepPlan(
             step=step.id,
-            agent="lionagi",
+            agent=GRAPH_AGENT,
             title=f"lionagi {step.operation.kind}",
             on_failure=step.on_failure,
             looped=False,

@@ -28,6 +28,9 @@ from qefleet.contracts.steps import (
 )
 from qefleet.fleet.items import sum_of_items
 from qefleet.fleet.store import RunEntry, RunStore
+from qefleet.graphs.dependencies import as_dependencies
+from qefleet.graphs.operate import AGENT as GRAPH_AGENT
+from qefleet.graphs.operate import GraphOperations
 from qefleet.llm.client import ModelClient, Question
 from qefleet.llm.models import ModelChoice
 from qefleet.llm.tokens import CallIdentity
@@ -50,6 +53,7 @@ class Steps:
         artifacts: Artifacts,
         client: ModelClient,
         models: ModelChoice,
+        operations: GraphOperations,
     ) -> None:
         self._catalogue = catalogue
         self._store = store
@@ -57,6 +61,7 @@ class Steps:
         self._artifacts = artifacts
         self._client = client
         self._models = models
+        self._operations = operations
 
     async def measure(self, step: StepRef) -> Finding:
         """Run the agent's tools."""
@@ -111,9 +116,31 @@ class Steps:
         )
         return await self._ask(agent, entry, question, f"{request.step}/judge")
 
+    async def operate(self, step: StepRef) -> Answer:
+        """Do what a node of a lionagi graph does.
+
+        Raises:
+            GraphError: The node can't be run as it is written.
+            RunError, ModelUnavailable: As `propose`.
+        """
+        entry = await self._store.load(step.run)
+        earlier = await self._store.results(step.run, step.earlier)
+        result = await self._operations.run(
+            run_id=entry.run_id,
+            workflow_id=entry.workflow_id,
+            step=step.step,
+            flow=entry.plan.flow,
+            dependencies=as_dependencies(entry.plan.flow, earlier),
+            model=entry.plan.model,
+        )
+        content = await self._artifacts.put(
+            json.dumps({"result": result}).encode(), name="result.json", media_type="application/json"
+        )
+        usage = await self._store.usage(step.run, step.step)
+        return Answer(content=content.digest, usage=usage)
+
     async def record(self, request: RecordStep) -> Recorded:
         """Write a step's result, memory and trajectory down in one transaction; again changes nothing."""
-        agent = self._catalogue.get(request.result.agent)
         judged: dict[str, Any] | None = None
         if request.judgement:
             judged = json.loads(await self._artifacts.get(request.judgement))
@@ -121,11 +148,15 @@ class Steps:
         result = request.result.model_copy(update={"judged": judged, "usage": usage})
         snapshot = (await self._store.load(request.run)).snapshot
         is_item = "/" in result.step
+        memory_key: str | None = None
+        # Ten thousand items would write one key, one after the other; their sum is remembered. A node of a
+        # graph has its conversation.
+        if not is_item and result.agent != GRAPH_AGENT:
+            memory_key = f"aqe/{self._catalogue.get(result.agent).memory_key}"
         await self._store.record(
             request.run,
             result,
-            # Ten thousand items would write one key, one after the other; their sum is remembered.
-            memory_key=None if is_item else f"aqe/{agent.memory_key}",
+            memory_key=memory_key,
             task={"files": snapshot.files, "size_bytes": snapshot.size_bytes} if snapshot else {},
             action="model" if usage.calls + usage.replayed_calls else "tools",
         )

@@ -21,10 +21,12 @@ from lionagi.ln.concurrency import utils as lionagi_utils
 from qefleet.errors import ModelUnavailable
 from qefleet.llm.outcome import RawReply, raw_reply, translated
 
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})  # what lionagi's allow_local_network permits
+NO_LOG: dict[str, Any] = {"auto_save_on_exit": False, "capacity": None}
+"""For each Branch: the default writes prompts and replies to ./data/logs."""
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})  # what lionagi's allow_local_network permits
 _REASONING_TOKENS = 16_000
 """What models that think aloud may use for that beyond the answer's own limit."""
-_REASONING_MODELS = ("o1", "o3", "o4", "gpt-5", "gpt-6")
+REASONING_MODELS = ("o1", "o3", "o4", "gpt-5", "gpt-6")
 _WITHOUT_JSON_SCHEMA = ("gpt-3.5", "gpt-4-", "o1-mini", "o1-preview", "chatgpt-4o")
 
 
@@ -85,13 +87,12 @@ def supports_json_schema(provider: str, name: str) -> bool:
 
 async def _ask_branch(call: Call, provider: str, name: str) -> Any:
     """One turn of a fresh Branch; the provider's JSON as it came."""
-    with _untouched_logging():
+    with untouched_logging():
         model = _model(call, provider, name)
-        # Without a log_config each Branch writes prompts and replies to ./data/logs.
         branch = Branch(
             system=call.system,
             chat_model=model,
-            log_config={"auto_save_on_exit": False, "capacity": None},
+            log_config=NO_LOG,
         )
     # As plain content: else lionagi renders the text as YAML, which turns source code with a blank at the
     # end of a line into one quoted line full of escapes. The system part is left out of plain content.
@@ -108,13 +109,13 @@ async def _ask_branch(call: Call, provider: str, name: str) -> Any:
         return last.model_response if last else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - JSON
     finally:
         await model.close()  # else its replenisher task stays
-        lionagi_utils._is_coro_func_cached.cache_clear()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - an unbounded cache that holds every Branch
+        forget_branches()
 
 
 def _model(call: Call, provider: str, name: str) -> iModel:
     native = supports_json_schema(provider, name) if call.native_schema is None else call.native_schema
     settings: dict[str, Any] = {}
-    if provider == "openai" and name.startswith(_REASONING_MODELS):
+    if provider == "openai" and name.startswith(REASONING_MODELS):
         # These refuse a temperature. lionagi drops it on a process's first call only (its list of such models
         # is a generator that is used up), so that the same call would differ the second time.
         settings["max_completion_tokens"] = call.max_output_tokens + _REASONING_TOKENS
@@ -132,7 +133,7 @@ def _model(call: Call, provider: str, name: str) -> iModel:
         model=name,
         base_url=f"{call.gateway_url.rstrip('/')}/{provider}/v1",
         api_key=call.token,
-        allow_local_network=urlsplit(call.gateway_url).hostname in _LOCAL_HOSTS,
+        allow_local_network=urlsplit(call.gateway_url).hostname in LOCAL_HOSTS,
         requires_tokens=False,  # else it downloads a vocabulary, on the event loop
         max_retries=1,  # counts all attempts: the workflow engine retries
         timeout=call.timeout_s,
@@ -141,8 +142,13 @@ def _model(call: Call, provider: str, name: str) -> iModel:
     )
 
 
+def forget_branches() -> None:
+    """Empty lionagi's unbounded cache that holds every Branch ever used."""
+    lionagi_utils._is_coro_func_cached.cache_clear()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it has no other way
+
+
 @contextmanager
-def _untouched_logging() -> Generator[None]:
+def untouched_logging() -> Generator[None]:
     """Undo what lionagi's providers do to the root logger when they are first used."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

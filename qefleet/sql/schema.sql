@@ -115,24 +115,26 @@ CREATE TABLE model_attempts (
 CREATE INDEX model_attempts_by_call ON model_attempts (call_key, started_at);
 CREATE INDEX model_attempts_by_run ON model_attempts (run_id);
 
-CREATE TABLE conversations (
-    conversation_id uuid PRIMARY KEY,
+-- A branch's conversation is the messages of its steps, in the graph's order.
+CREATE TABLE operations (
     run_id uuid NOT NULL,
     step text NOT NULL,
-    agent text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (run_id, step)
+    branch text NOT NULL,
+    result bytea NOT NULL,
+    adds_context boolean NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (run_id, step)
 );
 
 CREATE TABLE messages (
-    conversation_id uuid NOT NULL REFERENCES conversations (conversation_id) ON DELETE CASCADE,
+    run_id uuid NOT NULL,
+    step text NOT NULL,
     position bigint NOT NULL,
     role text NOT NULL,
     content bytea NOT NULL,
-    call_key text,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (conversation_id, position),
-    CONSTRAINT messages_role_known CHECK (role IN ('system', 'user', 'assistant', 'tool'))
+    PRIMARY KEY (run_id, step, position),
+    FOREIGN KEY (run_id, step) REFERENCES operations (run_id, step) ON DELETE CASCADE,
+    CONSTRAINT messages_role_known CHECK (role IN ('user', 'assistant'))
 );
 
 CREATE TABLE memory (
