@@ -100,10 +100,15 @@ async def read_base(folder: Path, base: str) -> Tree:
         inside = os.fsdecode((await git.run(*HARDENED, "rev-parse", "--show-prefix")).removesuffix(b"\n"))
     except GitFailed as error:
         raise InvalidInput("base", f"the target is in no git repository: {error}") from error
-    return await _read(git, await _merge_base(git, base, "HEAD"), None, inside=inside)
+    return await _read(git, await merge_base(git, base, "HEAD"), None, inside=inside)
 
 
-async def _merge_base(git: Git, base: str, head: str) -> str:
+async def merge_base(git: Git, base: str, head: str) -> str:
+    """The commit where `head` branched off from `base`.
+
+    Raises:
+        InvalidInput: There is no such base, or no common commit; the message says how to fetch it.
+    """
     try:
         named = await git.run(
             *HARDENED, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"
@@ -134,7 +139,7 @@ async def _fetch_base(git: Git, base: str, head: str) -> Tree:
         if _AWAY.search(str(error)):
             raise TransientError(f"the git server can't be reached now: {error}") from error
         raise InvalidInput("base", "the target's repository has no such branch, tag or commit") from error
-    return await _read(git, await _merge_base(git, commit, head), None, inside="")
+    return await _read(git, await merge_base(git, commit, head), None, inside="")
 
 
 async def _fetch(git: Git, ref: str | None, *, into: str = "refs/qe/target", history: bool = False) -> str:
