@@ -37,7 +37,7 @@ def check_ci(name: str, value: Any) -> None:
     """Raise where a CI's schema refuses it.
 
     Args:
-        name: `github-actions` or `gitlab-ci`.
+        name: `github-actions`, `github-workflows` or `gitlab-ci`.
         value: The parsed YAML.
     """
     vendor = files("check_jsonschema").joinpath("builtin_schemas", "vendor", f"{name}.json")
