@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from running_fleet import HERE
 
 from qefleet.testing.provider import ScriptedProvider
 from tests.acceptance.command_line import Ended, environment, qe, read_json, running
 from tests.schemas import check_cobertura, check_junit, check_sarif
 
+_ACTION: Any = yaml.safe_load((HERE.parents[1] / "action.yml").read_text())
 _MEASURE = ("--agents", "test-executor,coverage-analyzer,quality-gate")
 _SUMS = (
     "def add(a, b):\n    return a + b\n\n\ndef never_tested(a):\n    if a:\n        return 1\n    return 2\n"
@@ -75,19 +77,24 @@ def up(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Generat
         yield read_json(process)
 
 
+def github(folder: Path) -> dict[str, str]:
+    """What GitHub gives to a step."""
+    return {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
+        "GITHUB_OUTPUT": str(folder / "output"),
+    }
+
+
 @pytest.fixture
 def job(up: dict[str, Any], env: dict[str, str], repository: Path, tmp_path: Path) -> Callable[..., Ended]:
     """Runs `qe run pipeline .` as a step of a GitHub job, in the repository."""
     assert up["running"]
 
     def run(*arguments: str, **more: str) -> Ended:
-        github = {
-            "GITHUB_ACTIONS": "true",
-            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
-            "GITHUB_OUTPUT": str(tmp_path / "output"),
-        }
         report = ("--report", str(tmp_path / "out"))
-        return qe("run", "pipeline", ".", *report, *arguments, env={**env, **github, **more}, cwd=repository)
+        whole = {**env, **github(tmp_path), **more}
+        return qe("run", "pipeline", ".", *report, *arguments, env=whole, cwd=repository)
 
     return run
 
@@ -134,15 +141,30 @@ async def test_green_commit_is_a_go_and_its_second_run_attaches(
 
 
 def test_red_commit_is_a_no_go_that_is_annotated(
-    job: Callable[..., Ended], repository: Path, tmp_path: Path
+    up: dict[str, Any], env: dict[str, str], repository: Path, tmp_path: Path
 ) -> None:
-    """1; GitHub is told the test and its line, the decision, and a summary."""
+    """By the action's own script: 1; GitHub is told the test and its line, the decision, and a summary."""
+    assert up["running"]
     commit(repository, test_sums=_TESTS.replace("== 3", "== 4"))
+    step = next(step for step in _ACTION["runs"]["steps"] if step.get("id") == "run")
+    inputs = dict.fromkeys(step["env"], "") | {
+        "INPUT_PATTERN": "pipeline",
+        "INPUT_TARGET": ".",
+        "INPUT_REPORT": str(tmp_path / "out"),
+        "INPUT_ARGS": " ".join(_MEASURE),
+    }
 
-    ended = job(*_MEASURE)
+    ended = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={**env, **github(tmp_path), **inputs},
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    assert ended.code == 1, ended.err
-    assert "::error file=tests/test_sums.py,line=5,endLine=5,title=failing test::" in ended.out
+    assert ended.returncode == 1, ended.stderr
+    assert "::error file=tests/test_sums.py,line=5,endLine=5,title=failing test::" in ended.stdout
     assert "decision<<" in (tmp_path / "output").read_text()
     assert "\nNO_GO\n" in (tmp_path / "output").read_text()
     assert "## Quality: NO_GO" in (tmp_path / "summary.md").read_text()

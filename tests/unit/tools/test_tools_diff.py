@@ -13,6 +13,7 @@ from qefleet.contracts.changes import Changes
 from qefleet.contracts.coverage import CoverageTotals
 from qefleet.contracts.measured import Measured, Unmeasured
 from qefleet.tools.diff import diff_coverage, diff_metrics
+from qefleet.tools.suite import files_of
 
 SOURCE = '''def scale(
     value,
@@ -91,3 +92,18 @@ def test_what_is_no_report_measures_nothing(report: Any) -> None:
 
     assert found is None
     assert diff_metrics(found, tool=0, reason="no data")["diff.line_percent"] == Unmeasured(reason="no data")
+
+
+def test_files_of_tests_are_those_that_the_base_has(tmp_path: Path) -> None:
+    """Also of modules that couldn't be collected; what leads elsewhere or isn't there is left out."""
+    (tmp_path / "tests").mkdir()
+    for name in ("test_a.py", "test_b.py"):
+        (tmp_path / "tests" / name).touch()
+    tests = [
+        "tests/test_a.py::test_x[a::b]",
+        "tests/test_a.py::test_y",
+        "tests.test_b",
+        "tests/test_new.py::test_z",
+    ]
+
+    assert files_of([*tests, "../test_a.py::test_x", ""], tmp_path) == ["tests/test_a.py", "tests/test_b.py"]
