@@ -10,6 +10,7 @@ from rich.console import Console
 from temporalio.service import RPCError
 
 from qefleet.contracts.runs import RunResult
+from qefleet.errors import QeError
 from qefleet.reports.evidence import Evidence
 from qefleet.reports.findings import findings
 from qefleet.sql.database import open_pool
@@ -35,9 +36,14 @@ async def tell(
     """Print what came of a run and write what was asked for; the exit code."""
     where = session.run_url(handle.id, handle.first_execution_run_id)
     with muted(settings.ci, as_json=wish.as_json):
-        written = await _write(
-            handle, outcome, settings=settings, session=session, wish=wish, console=console
-        )
+        try:
+            written = await _write(
+                handle, outcome, settings=settings, session=session, wish=wish, console=console
+            )
+        except QeError:
+            if not isinstance(outcome, RunFailed):
+                raise
+            written = _Written([], None)  # why the run failed matters more than what it recorded
         if isinstance(outcome, RunFailed):
             code = _tell_failure(handle, outcome, written, wish=wish, console=console, ui=where)
         else:
