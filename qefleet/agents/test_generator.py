@@ -82,7 +82,7 @@ async def _measure(ctx: StepContext) -> Finding:
         if refusal or base.coverage is None:
             return _nothing(measurement, refusal, base.details.notes, artifacts)
         state = await begin_generation(workspace, base)
-        segments = _segments(ctx, workspace.project, state)
+        segments = segments_to_cover(ctx, workspace.project, state)
     if not segments:
         missing = sum(map(len, state.open_lines.values())) + sum(map(len, state.open_branches.values()))
         uncovered = "no function is uncovered" if ctx.changes is None else "no changed function is uncovered"
@@ -98,7 +98,7 @@ async def _measure(ctx: StepContext) -> Finding:
     )
 
 
-def _segments(ctx: StepContext, project: Path, state: GenerationState) -> list[Segment]:
+def segments_to_cover(ctx: StepContext, project: Path, state: GenerationState) -> list[Segment]:
     """What to work on; in diff mode only what has a changed line."""
     options: TestGeneratorOptions = ctx.options
     changes = ctx.changes

@@ -124,7 +124,8 @@ async def test_green_commit_is_a_go_and_its_second_run_attaches(
     began = time.monotonic()
     second = job(*_MEASURE, "--json")
     took_s = time.monotonic() - began
-    other = job("--agents", "test-executor,quality-gate", "--json", "--detach")
+    fewer = ("--agents", "test-executor,quality-gate", "--json")
+    other, attached = job(*fewer, "--detach"), job(*fewer)
 
     head = git(repository, "rev-parse", "HEAD")[:12]
     assert (first.code, second.code) == (0, 0), first.err + second.err
@@ -134,10 +135,11 @@ async def test_green_commit_is_a_go_and_its_second_run_attaches(
     assert len(await provider.requests()) == asked
     assert took_s < 20
     assert other.json["workflow_id"] != first.json["workflow_id"]
+    assert (attached.code, attached.json["workflow_id"]) == (0, other.json["workflow_id"])
     assert set(files) == {"report.md", "result.json", "junit.xml", "results.sarif", "cobertura.xml"}
     check_files(files)
-    listed = qe("report", "--json", env=env, cwd=tmp_path).json
-    assert [run["workflow_id"] for run in listed].count(first.json["workflow_id"]) == 1
+    listed = [run["workflow_id"] for run in qe("report", "--json", env=env, cwd=tmp_path).json]
+    assert [listed.count(ended.json["workflow_id"]) for ended in (first, other)] == [1, 1]
 
 
 def test_red_commit_is_a_no_go_that_is_annotated(
