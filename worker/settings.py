@@ -106,6 +106,17 @@ class Ports:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ci:
+    """The CI in which a command is run, as it says itself by its own variables."""
+
+    system: Literal["github", "gitlab"] | None
+    summary: Path | None = None
+    """`GITHUB_STEP_SUMMARY`: Markdown that is shown on the run's page."""
+    output: Path | None = None
+    """`GITHUB_OUTPUT`: `name=value` lines for later steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All that can be set. `Settings.load()` is the only reader of the environment."""
 
@@ -116,6 +127,7 @@ class Settings:
     gateway: Gateway
     ports: Ports
     unsafe_no_sandbox: bool
+    ci: Ci
     environment: Mapping[str, str] = field(repr=False)
     """Environment and `.env` as they were: what children's environments are picked from."""
 
@@ -156,6 +168,7 @@ class Settings:
                 local_model=read.local_model_port,
             ),
             unsafe_no_sandbox=read.unsafe_no_sandbox,
+            ci=_ci(os.environ),
             environment=dotenv | dict(os.environ),
         )
 
@@ -291,6 +304,14 @@ def _tiers(read: _Environment) -> Mapping[Tier, str]:
         "critical": read.model_critical,
     }
     return {tier: model for tier, model in named.items() if model is not None}
+
+
+def _ci(environment: Mapping[str, str]) -> Ci:
+    if environment.get("GITHUB_ACTIONS") == "true":
+        files = {name: environment.get(f"GITHUB_{name}") for name in ("STEP_SUMMARY", "OUTPUT")}
+        paths = {name: Path(file) if file else None for name, file in files.items()}
+        return Ci(system="github", summary=paths["STEP_SUMMARY"], output=paths["OUTPUT"])
+    return Ci(system="gitlab" if environment.get("GITLAB_CI") == "true" else None)
 
 
 def _folder(given: Path | None, default: str) -> Path:

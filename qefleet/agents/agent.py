@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from qefleet.contracts.base import Digest, Model
+from qefleet.contracts.changes import Changes
 from qefleet.contracts.items import Item, ItemList
 from qefleet.contracts.runs import AgentResult, Thresholds
 from qefleet.contracts.steps import Finding, Verdict
@@ -52,6 +53,10 @@ class StepContext:
     """Writes down parts of the work, for `Finding.items`."""
     item: Item | None = None
     """The part that this step is confined to, inside an expansion."""
+    changes: Changes | None = None
+    """In diff mode: what has changed since the base."""
+    base_workspace: Callable[[], AbstractAsyncContextManager[Workspace]] | None = None
+    """In diff mode: opens the base, without patches; null also where the target didn't exist then."""
 
     def latest(self, metric: str) -> AgentResult | None:
         """The last earlier result that carries this metric."""

@@ -14,7 +14,11 @@ from qefleet.contracts.coverage import CoverageDetails, CoverageReport, Coverage
 from qefleet.contracts.measured import Measurement, ToolRun
 from qefleet.contracts.steps import Finding
 from qefleet.tools.coverage import coverage_metrics, file_changes, parse_coverage, worst_gaps
+from qefleet.tools.diff import DiffCoverage, diff_coverage, diff_metrics
+from qefleet.tools.ground import read_json
 from qefleet.tools.suite import run_suite, suite_metrics
+
+_LISTED_PLACES = 50
 
 
 class CoverageAnalyzerOptions(Model):
@@ -41,12 +45,19 @@ async def _measure(ctx: StepContext) -> Finding:
     options: CoverageAnalyzerOptions = ctx.options
     async with ctx.workspace() as workspace:
         run = await run_suite(workspace, coverage=True, timeout_s=options.timeout_s)
+        changed = (
+            diff_coverage(read_json(run.artifact("coverage.json")), ctx.changes, workspace.project)
+            if ctx.changes and run.coverage
+            else None
+        )
     tools = list(run.tools)
     report = run.coverage
     reason = "; ".join(run.details.notes) or "coverage did not run"
     metrics = suite_metrics(run) | coverage_metrics(
         report.totals if report else None, tool=len(tools) - 1, reason=reason
     )
+    if ctx.changes:
+        metrics |= diff_metrics(changed, tool=len(tools) - 1, reason=reason)
     before = report
     if any(result.patch for result in ctx.earlier):
         tool, before = await _measured_before(ctx)
@@ -64,12 +75,14 @@ async def _measure(ctx: StepContext) -> Finding:
         gaps=gaps,
         changes=file_changes(before, report) if before and report else [],
         files=len(report.files) if report else 0,
+        diff=changed.totals if changed else None,
+        uncovered_changes=_places(changed)[:_LISTED_PLACES] if changed else [],
         command=run.details.command,
     )
     evidence = [gap.model_dump(mode="json") for gap in gaps[:10]]
     return Finding(
         measurement=Measurement(metrics=metrics, tools=tools, details=details.model_dump(mode="json")),
-        headline=_headline(report, before),
+        headline=_headline(report, before) + (_of_changes(changed) if changed else ""),
         artifacts=await keep_all(ctx.artifacts, run.artifacts),
         evidence=await keep_evidence(ctx.artifacts, evidence) if evidence else None,
     )
@@ -101,6 +114,19 @@ def _headline(after: CoverageReport | None, before: CoverageReport | None) -> st
             f" +{after.totals.branches_covered - before.totals.branches_covered} branches)"
         )
     return text
+
+
+def _of_changes(changed: DiffCoverage) -> str:
+    totals = changed.totals
+    return f"; of what changed {totals.lines_covered} of {totals.lines_total} lines"
+
+
+def _places(changed: DiffCoverage) -> list[str]:
+    return [
+        f"{file}:{first}" + (f"-{last}" if last > first else "")
+        for file, ranges in changed.uncovered.items()
+        for first, last in ranges
+    ]
 
 
 COVERAGE_ANALYZER = Agent(

@@ -23,8 +23,8 @@ class GateExplanation(BaseModel):
 
 async def _measure(ctx: StepContext) -> Finding:
     metrics, tools = _gathered(ctx.earlier)
-    gate = decide(ctx.thresholds, metrics)
-    used = {part: metrics[part] for part in metrics if part.startswith(("tests.", "coverage."))}
+    gate = decide(ctx.thresholds, metrics, diff=ctx.changes is not None)
+    used = {part: metrics[part] for part in metrics if part.startswith(("tests.", "coverage.", "diff."))}
     evidence = [rule.model_dump(mode="json") for rule in gate.rules if not rule.passed]
     return Finding(
         measurement=Measurement(metrics=used, tools=tools, details=gate.model_dump(mode="json")),

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 from qefleet.agents.agent import Agent, Judgement, StepContext
 from qefleet.agents.evidence import keep_all, keep_evidence
 from qefleet.contracts.base import Model
-from qefleet.contracts.execution import ExecutionDetails
-from qefleet.contracts.measured import Measurement
+from qefleet.contracts.execution import ExecutionDetails, SuiteOutcome
+from qefleet.contracts.measured import Measured, Measurement, Metric, Unmeasured
 from qefleet.contracts.steps import Finding
-from qefleet.tools.suite import run_suite, suite_metrics
+from qefleet.tools.suite import SuiteRun, files_of, run_suite, suite_metrics
 
 
 class TestExecutorOptions(Model):
@@ -43,15 +43,44 @@ async def _measure(ctx: StepContext) -> Finding:
     options: TestExecutorOptions = ctx.options
     async with ctx.workspace() as workspace:
         run = await run_suite(workspace, coverage=False, only=options.only, timeout_s=options.timeout_s)
+    metrics, tools, artifacts = suite_metrics(run), list(run.tools), list(run.artifacts)
+    details, headline = run.details, suite_headline(run.details)
+    if ctx.changes is not None:
+        before, old = await _failed_before(ctx, run.failing_ids, options.timeout_s)
+        metrics["tests.failed_before"] = before
+        if old:
+            tools += old.tools
+            artifacts += [
+                (ref.model_copy(update={"name": f"base-{ref.name}"}), it) for ref, it in old.artifacts
+            ]
+            known = [test.node_id for test in details.failing if test.node_id in old.failing_ids]
+            details = details.model_copy(update={"failed_before": known})
+        if isinstance(before, Measured) and before.value:
+            headline += f"; {before.value:.0f} failed before the change too"
     failing = [{"test": test.node_id, "message": test.message} for test in run.details.failing[:5]]
     return Finding(
-        measurement=Measurement(
-            metrics=suite_metrics(run), tools=list(run.tools), details=run.details.model_dump(mode="json")
-        ),
-        headline=suite_headline(run.details),
-        artifacts=await keep_all(ctx.artifacts, run.artifacts),
+        measurement=Measurement(metrics=metrics, tools=tools, details=details.model_dump(mode="json")),
+        headline=headline,
+        artifacts=await keep_all(ctx.artifacts, artifacts),
         evidence=await keep_evidence(ctx.artifacts, failing) if failing else None,
     )
+
+
+async def _failed_before(
+    ctx: StepContext, failing: frozenset[str], timeout_s: float
+) -> tuple[Metric, SuiteRun | None]:
+    """How many of the failing tests failed in the base too, and the run that says so where one was needed."""
+    if not failing or ctx.base_workspace is None:
+        return Measured(value=0, unit="tests", tool=0), None
+    async with ctx.base_workspace() as base:
+        files = files_of(failing, base.project)
+        if not files:
+            return Measured(value=0, unit="tests", tool=0), None
+        run = await run_suite(base, coverage=False, only=files, timeout_s=timeout_s)
+    if run.details.outcome in {SuiteOutcome.UNREPORTED, SuiteOutcome.TIMED_OUT}:
+        reason = "in the base: " + ("; ".join(run.details.notes) or run.details.outcome.value)
+        return Unmeasured(reason=reason), run
+    return Measured(value=len(failing & run.failing_ids), unit="tests", tool=1), run
 
 
 def suite_headline(details: ExecutionDetails) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -32,6 +33,7 @@ from qefleet.workspace.patches import make_patch
 _LISTED_VERDICTS = 200
 _SHOWN_VERDICTS = 50
 _NAMED = 5
+_LOOKED_THROUGH = 10_000
 _ANSWER_TOKENS = 1000
 """Three tests take 350; a small model that can't stop is cut off here."""
 
@@ -80,16 +82,11 @@ async def _measure(ctx: StepContext) -> Finding:
         if refusal or base.coverage is None:
             return _nothing(measurement, refusal, base.details.notes, artifacts)
         state = await begin_generation(workspace, base)
-        segments = find_segments(
-            workspace.project, state.open_lines, state.open_branches, most=options.max_segments
-        )
+        segments = segments_to_cover(ctx, workspace.project, state)
     if not segments:
         missing = sum(map(len, state.open_lines.values())) + sum(map(len, state.open_branches.values()))
-        why = (
-            "nothing to gain: everything is covered"
-            if not missing
-            else "nothing to gain: no function is uncovered"
-        )
+        uncovered = "no function is uncovered" if ctx.changes is None else "no changed function is uncovered"
+        why = f"nothing to gain: {uncovered if missing else 'everything is covered'}"
         return _nothing(measurement, why, state.notes, artifacts)
     progress = GenerationProgress(segments=segments, generation=state, base=measurement)
     return Finding(
@@ -99,6 +96,19 @@ async def _measure(ctx: StepContext) -> Finding:
         work=[WorkItem(id=segment.id, title=f"{segment.module}.{segment.qualname}") for segment in segments],
         state=await _save(ctx, progress),
     )
+
+
+def segments_to_cover(ctx: StepContext, project: Path, state: GenerationState) -> list[Segment]:
+    """What to work on; in diff mode only what has a changed line."""
+    options: TestGeneratorOptions = ctx.options
+    changes = ctx.changes
+    if changes is None:
+        return find_segments(project, state.open_lines, state.open_branches, most=options.max_segments)
+    lines = {file: lines for file, lines in state.open_lines.items() if file in changes.root}
+    branches = {file: branches for file, branches in state.open_branches.items() if file in changes.root}
+    found = find_segments(project, lines, branches, most=_LOOKED_THROUGH)
+    changed = [part for part in found if changes.touch(part.file, part.start_line, part.end_line)]
+    return changed[: options.max_segments]
 
 
 def _refusal(options: TestGeneratorOptions, base: SuiteRun) -> str:

@@ -91,4 +91,8 @@ class CoverageDetails(Model):
     changes: list[FileChange] = []
     """Files that gained or lost, the largest difference first, at most 50."""
     files: int = 0
+    diff: CoverageTotals | None = None
+    """In diff mode: changed statements and branches alone."""
+    uncovered_changes: list[str] = []
+    """In diff mode: the first 50 changed places that no test reaches, such as `pkg/a.py:10-12`."""
     command: str = ""

@@ -52,6 +52,8 @@ class ExecutionDetails(Model):
     counts: SuiteCounts
     failing: list[FailingTest] = []
     """At most 50; `counts` has the whole number."""
+    failed_before: list[str] = []
+    """In diff mode: those of them that failed in the base too."""
     duration_s: float
     order_seed: int | None = None
     """Seed of the random order in which the tests ran; null for the project's own order."""

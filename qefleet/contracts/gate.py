@@ -30,3 +30,5 @@ class GateDecision(Model):
     rules: list[RuleResult]
     reason: str
     """One sentence: the rules that decided."""
+    left_out: dict[str, str] = {}
+    """Thresholds that had nothing to compare in diff mode, and why."""

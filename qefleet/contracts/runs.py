@@ -18,6 +18,9 @@ TASK_QUEUE = "qe-fleet"
 AgentId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64)]
 
 
+GitRef = Annotated[str, StringConstraints(pattern=r"^[^-\x00][^\x00]*$", max_length=256)]
+
+
 class Decision(StrEnum):
     """What the quality gate says."""
 
@@ -99,6 +102,8 @@ class RunOptions(Model):
     """`provider/name`, `local` or `none`; the worker's `QE_MODEL` without it."""
     approval: GateApproval | None = None
     """A person is asked before the gate's decision is final."""
+    base: GitRef | None = None
+    """Diff mode: only what changed since this commit, branch or tag of the target's repository is gated."""
     priority: Annotated[int, Field(ge=1, le=5)] = 3
     """1 goes before 5 where tasks wait for a worker; among equals, targets take turns."""
 

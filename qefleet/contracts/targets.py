@@ -90,6 +90,10 @@ class Snapshot(Model):
     """A version, commit or null for a plain folder."""
     files: int
     size_bytes: int
+    changes: Digest | None = None
+    """Artifact with what changed since `base`, see `Changes`; in diff mode only."""
+    base: Snapshot | None = None
+    """The same target at the commit where it branched off; in diff mode only."""
 
 
 class Environment(Model):

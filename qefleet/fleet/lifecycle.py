@@ -177,13 +177,14 @@ class Lifecycle:
 
         Raises:
             TargetError: It can't be read or fetched.
+            InvalidInput: It has no such `base`.
         """
         entry = await self._store.load(run.run)
         if entry.snapshot:
             return entry.snapshot
         if entry.input.target is None:
             raise TargetError("the run has no target")
-        snapshot = await self._workspaces.snapshot(entry.input.target)
+        snapshot = await self._workspaces.snapshot(entry.input.target, base=entry.input.base)
         return await self._store.set_snapshot(run.run, snapshot)
 
     async def prepare_environment(self, run: RunRef) -> Environment:

@@ -96,6 +96,7 @@ def _details(result: AgentResult) -> list[str]:
                 f"| {rule.rule} | {'passed' if rule.passed else 'failed'} | {rule.severity} | {rule.reason} |"
                 for rule in gate.rules
             ]
+            rows += [f"| {rule} | left out | | {why} |" for rule, why in gate.left_out.items()]
             return ["", "| rule | | | why |", "|---|---|---|---|", *rows]
         case "test-generator":
             generation = GenerationDetails.model_validate(details)

@@ -12,6 +12,7 @@ from qefleet.agents.agent import Agent, Loop, StepContext
 from qefleet.agents.catalogue import Catalogue
 from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.base import Digest
+from qefleet.contracts.changes import Changes
 from qefleet.contracts.steps import (
     Answer,
     Conclude,
@@ -195,8 +196,21 @@ class Steps:
             ),
             keep_items=lambda items: self._store.store_items(step.run, step.step, items),
             item=await self._store.item(step),
+            **await self._diff_mode(entry),
         )
         return agent, entry, context
+
+    async def _diff_mode(self, entry: RunEntry) -> dict[str, Any]:
+        """What a step knows of the base, where the run has one."""
+        snapshot = entry.snapshot
+        if snapshot is None or snapshot.changes is None:
+            return {}
+        changes = Changes.model_validate_json(await self._artifacts.get(snapshot.changes))
+        base = snapshot.base
+        if base is None:
+            return {"changes": changes}
+        environment = entry.require_environment()
+        return {"changes": changes, "base_workspace": lambda: self._workspaces.open(base, environment)}
 
     async def _ask(self, agent: Agent, entry: RunEntry, question: Question[Any], call: str) -> Answer:
         identity = CallIdentity(run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id)

@@ -11,7 +11,7 @@ from qefleet.contracts.measured import Measured, Metric
 from qefleet.contracts.runs import Decision, Thresholds
 
 
-def decide(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> GateDecision:
+def decide(thresholds: Thresholds, metrics: Mapping[str, Metric], *, diff: bool = False) -> GateDecision:
     """Check every threshold that is set, and that no coverage is lost where some agent looked at it.
 
     | rule | metric | severity |
@@ -24,22 +24,42 @@ def decide(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> GateDecisio
     A hard rule that fails says NO_GO: something that worked is broken or lost. A soft one says
     CONDITIONAL: nothing got worse, but there is less than was asked for. Whatever wasn't measured
     says NO_GO: nobody knows. Percentages are compared as they are, without rounding.
+
+    In diff mode three rules look at what has changed alone:
+
+    | rule | metric |
+    |---|---|
+    | `failed_tests_max` | `tests.failed` + `tests.errors` - `tests.failed_before` |
+    | `line_percent_min` | `diff.line_percent` |
+    | `branch_percent_min` | `diff.branch_percent` |
+
+    Where no statement or no branch has changed, its rule is left out; a failure that isn't known to be old
+    counts as new.
+
+    Args:
+        thresholds: What is asked for.
+        metrics: What was measured, by name.
+        diff: Whether the run is in diff mode.
     """
     if thresholds.coverage_drop_max is None and "coverage.line_percent" in metrics:
         thresholds = thresholds.model_copy(update={"coverage_drop_max": 0.0})
-    results = [
-        _check(rule, float(limit), metrics)
-        for rule in _RULES
+    asked = [
+        (rule, float(limit))
+        for rule in (_DIFF_RULES if diff else _RULES)
         if (limit := getattr(thresholds, rule.threshold)) is not None
     ]
+    left_out = {rule.threshold: why for rule, _ in asked if (why := _nothing_changed(rule, metrics))}
+    results = [_check(rule, limit, metrics) for rule, limit in asked if rule.threshold not in left_out]
     failed = [result for result in results if not result.passed]
     hard = [result for result in failed if result.severity == "hard" or result.actual is None]
     if hard:
-        return GateDecision(decision=Decision.NO_GO, rules=results, reason=_sentence(hard))
+        return GateDecision(decision=Decision.NO_GO, rules=results, reason=_sentence(hard), left_out=left_out)
     if failed:
-        return GateDecision(decision=Decision.CONDITIONAL, rules=results, reason=_sentence(failed))
+        return GateDecision(
+            decision=Decision.CONDITIONAL, rules=results, reason=_sentence(failed), left_out=left_out
+        )
     passed = f"{len(results)} of {len(results)} rules hold" if results else "no rule was asked for"
-    return GateDecision(decision=Decision.GO, rules=results, reason=passed)
+    return GateDecision(decision=Decision.GO, rules=results, reason=passed, left_out=left_out)
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,8 @@ class _Rule:
     wants: Literal["at most", "at least"]
     parts: tuple[str, ...]
     combine: Callable[..., float]
+    less: str | None = None
+    """A metric that is taken away where it was measured."""
 
 
 def _same(value: float) -> float:
@@ -79,6 +101,32 @@ _RULES = (
     ),
 )
 
+_DIFF_RULES = (
+    _Rule(
+        "failed_tests_max",
+        "tests.failed_new",
+        "hard",
+        "at most",
+        ("tests.failed", "tests.errors"),
+        float.__add__,
+        less="tests.failed_before",
+    ),
+    *(rule for rule in _RULES if rule.threshold == "coverage_drop_max"),
+    _Rule("line_percent_min", "diff.line_percent", "soft", "at least", ("diff.line_percent",), _same),
+    _Rule("branch_percent_min", "diff.branch_percent", "soft", "at least", ("diff.branch_percent",), _same),
+)
+_OF_WHAT = {
+    "diff.line_percent": ("diff.lines_total", "no statement has changed"),
+    "diff.branch_percent": ("diff.branches_total", "no branch has changed"),
+}
+
+
+def _nothing_changed(rule: _Rule, metrics: Mapping[str, Metric]) -> str | None:
+    """Why a rule of diff mode has nothing to compare; None where it has, or where nobody knows."""
+    count, why = _OF_WHAT.get(rule.metric, ("", ""))
+    total = metrics.get(count)
+    return why if isinstance(total, Measured) and total.value == 0 else None
+
 
 def _check(rule: _Rule, limit: float, metrics: Mapping[str, Metric]) -> RuleResult:
     values: list[float] = []
@@ -89,6 +137,8 @@ def _check(rule: _Rule, limit: float, metrics: Mapping[str, Metric]) -> RuleResu
             return _result(rule, limit, None, passed=False, reason=f"{name} is not measured: {why}")
         values.append(metric.value)
     actual = rule.combine(*values)
+    if rule.less and isinstance(less := metrics.get(rule.less), Measured):
+        actual -= less.value
     passed = actual <= limit if rule.wants == "at most" else actual >= limit
     return _result(
         rule,

@@ -27,17 +27,50 @@ class JUnit:
     """Tests that began and never ended, as `pytest.exit` within one leaves it; they are in no count."""
 
 
+@dataclass(frozen=True)
+class Case:
+    """One test of a run."""
+
+    node_id: str
+    classname: str
+    name: str
+    duration_s: float
+    kind: str
+    """`passed`, `skipped`, `failure` or `error`."""
+    message: str
+    """Why it failed or was skipped."""
+
+
+def read_cases(content: bytes | None) -> list[Case] | None:
+    """Read the tests of a JUnit file, each once, in the order of the file; None as `parse_junit`."""
+    suites = _suites(content)
+    if suites is None:
+        return None
+    found: dict[str, Case] = {}
+    for case in (case for suite in suites for case in suite):
+        if node_id := _node_id(case):
+            kind, failing = _outcome(node_id, case)
+            known = found.get(node_id)
+            if known is None or _RANK[kind] >= _RANK[known.kind]:
+                found[node_id] = Case(
+                    node_id=node_id,
+                    classname=_text(case.classname),  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+                    name=_text(case.name),  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+                    duration_s=float(case.time or 0.0) + (known.duration_s if known else 0.0),  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+                    kind=kind,
+                    message=failing.message if failing else _skipped(case),
+                )
+    return list(found.values())
+
+
 def parse_junit(content: bytes | None) -> JUnit | None:
     """Read a JUnit file.
 
     Returns:
         None when it is missing or broken: the run has no report, whatever its exit code says.
     """
-    if not content:
-        return None
-    try:
-        suites = JUnitXml.fromstring(content)
-    except (ParseError, JUnitXmlError, ValueError):
+    suites = _suites(content)
+    if suites is None:
         return None
     worst: dict[str, tuple[str, FailingTest | None]] = {}
     collection = unfinished = 0
@@ -68,6 +101,17 @@ def parse_junit(content: bytes | None) -> JUnit | None:
 
 
 _RANK = {"passed": 0, "skipped": 1, "failure": 2, "error": 3}
+
+
+def _suites(content: bytes | None) -> JUnitXml | None:
+    try:
+        return JUnitXml.fromstring(content) if content else None
+    except (ParseError, JUnitXmlError, ValueError):
+        return None
+
+
+def _skipped(case: TestCase) -> str:
+    return next((_text(result.message) for result in case.result if isinstance(result, Skipped)), "")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
 def _node_id(case: TestCase) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +58,21 @@ class SourceTree:
     def statement_lines(self, starts: set[int]) -> set[int]:
         """All lines of the statements that begin on these lines; of compound statements, their heads."""
         found = set(starts)
-        for node in ast.walk(self.module):
-            if isinstance(node, ast.stmt) and node.lineno in starts:
-                body: list[ast.stmt] = getattr(node, "body", [])
-                last = body[0].lineno - 1 if body else node.end_lineno or node.lineno
-                found.update(range(node.lineno, last + 1))
+        for first, last in self._statements():
+            if first in starts:
+                found.update(range(first, last + 1))
         return found
+
+    def statements_with(self, lines: set[int]) -> set[int]:
+        """First lines of the statements that have one of these lines; of compound ones, their heads count."""
+        return {first for first, last in self._statements() if not lines.isdisjoint(range(first, last + 1))}
+
+    def _statements(self) -> Iterator[tuple[int, int]]:
+        """First and last line of each statement; of compound statements, of their heads."""
+        for node in ast.walk(self.module):
+            if isinstance(node, ast.stmt):
+                body: list[ast.stmt] = getattr(node, "body", [])
+                yield node.lineno, body[0].lineno - 1 if body else node.end_lineno or node.lineno
 
 
 def read_source(path: Path) -> SourceTree | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from qefleet.contracts.coverage import CoverageReport
@@ -15,6 +16,7 @@ from qefleet.tools.coverage import parse_coverage
 from qefleet.tools.ground import Ground, Outcome, read_json, run_program
 from qefleet.tools.junit import JUnit, parse_junit
 from qefleet.tools.project import Layout, read_layout
+from qefleet.workspace.archive import safe_path
 from qefleet.workspace.sandbox import Limits
 
 _LISTED_FAILURES = 50
@@ -44,6 +46,10 @@ class SuiteRun:
     def green(self) -> bool:
         """Every test that ran passed, and some ran."""
         return self.details.outcome is SuiteOutcome.PASSED
+
+    def artifact(self, name: str) -> bytes | None:
+        """A report as it was written, such as `coverage.json`; None where there is none."""
+        return next((content for ref, content in self.artifacts if ref.name == name), None)
 
 
 async def run_suite(
@@ -107,6 +113,22 @@ def pytest_options(layout: Layout, *, test: str | None = None) -> list[str]:
     if layout.addopts is not None:
         options.append(f"--override-ini=addopts={shlex.join(layout.addopts)}")
     return options
+
+
+def files_of(tests: Iterable[str], project: Path) -> list[str]:
+    """The files of these tests that a project has; a test that can't be collected is named by its module.
+
+    Args:
+        tests: Node ids, as `SuiteRun.failing_ids` has them.
+        project: The project's folder on this machine.
+    """
+    found: set[str] = set()
+    for test in tests:
+        file, parted, _ = test.partition("::")
+        path = file if parted or file.endswith(".py") else file.replace(".", "/") + ".py"
+        if safe_path(path) and (project / path).is_file():
+            found.add(path)
+    return sorted(found)
 
 
 def suite_metrics(run: SuiteRun, *, tool: int = 0) -> dict[str, Metric]:

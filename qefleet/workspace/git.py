@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from qefleet.errors import MissingTool, QeError
@@ -56,8 +56,16 @@ class Git:
         for number, (key, value) in enumerate(pairs):
             self._environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
 
-    async def run(self, *arguments: str, stdin: bytes = b"", timeout_s: float = 120.0) -> bytes:
+    async def run(
+        self, *arguments: str, stdin: bytes = b"", timeout_s: float = 120.0, accept: Collection[int] = (0,)
+    ) -> bytes:
         """Its standard output; it is killed when the caller is cancelled.
+
+        Args:
+            arguments: The command and what it takes.
+            stdin: What it reads.
+            timeout_s: Seconds after which it is killed.
+            accept: Exit codes that are no errors.
 
         Raises:
             GitFailed: It ended with an error or took too long.
@@ -86,7 +94,7 @@ class Git:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, 9)
                 await asyncio.shield(process.wait())
-        if process.returncode != 0:
+        if process.returncode not in accept:
             lines = complaint.decode(errors="replace").strip().splitlines()
             raise GitFailed(
                 lines[-1] if lines else f"git ended with {process.returncode}", "; ".join(lines[:20])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from qefleet.errors import TargetError, TransientError
+from qefleet.errors import InvalidInput, TargetError, TransientError
 from qefleet.workspace.archive import Entry, Meter, Tree, safe_path, stays_inside
 from qefleet.workspace.git import HARDENED, Git, GitFailed
 from qefleet.workspace.source_folder import version_of_tag
@@ -38,18 +38,23 @@ class Checkout:
 
     tree: Tree
     commit: str
+    base: Tree | None = None
+    """The files at the commit where it branched off, where that was asked for."""
 
 
-async def read_git(url: str, ref: str | None, *, work_dir: Path) -> Checkout:
+async def read_git(url: str, ref: str | None, *, work_dir: Path, base: str | None = None) -> Checkout:
     """Fetch one commit and read its files.
 
     Args:
         url: https, http, ssh or file URL, without credentials.
         ref: Branch, tag or commit; the remote's default branch without it.
         work_dir: Where to keep the objects meanwhile.
+        base: Branch, tag or commit of the same repository; the files where `ref` branched off from it are
+            read too.
 
     Raises:
         TargetError: There is no such repository or ref, or git may not read it.
+        InvalidInput: There is no such base.
         TransientError: The server can't be reached now.
     """
     parts = urlsplit(url)
@@ -68,26 +73,89 @@ async def read_git(url: str, ref: str | None, *, work_dir: Path) -> Checkout:
         git = Git(Path(folder), configuration={**protocols, "remote.origin.url": url})
         try:
             await git.run(*HARDENED, "init", "--quiet", "--bare", "--template=", ".")
-            commit = await _fetch(git, ref)
+            commit = await _fetch(git, ref, history=base is not None)
             scm_version = await _newest_tag(git)
-            return Checkout(await _read(git, commit, scm_version), commit)
+            tree = await _read(git, commit, scm_version)
+            branched_off = await _fetch_base(git, base, commit) if base is not None else None
+            return Checkout(tree, commit, branched_off)
         except GitFailed as error:
             raise await _translated(git, str(error), url, ref) from error
 
 
-async def _fetch(git: Git, ref: str | None) -> str:
-    options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
-    wanted = f"+{ref or 'HEAD'}:refs/qe/target"
+async def read_base(folder: Path, base: str) -> Tree:
+    """The files of a folder at the commit where its HEAD branched off from `base`.
+
+    Args:
+        folder: The root of a git work tree, or a folder in one.
+        base: Branch, tag or commit.
+
+    Returns:
+        A tree without entries where the folder didn't exist then.
+
+    Raises:
+        InvalidInput: The folder is in no git work tree, or there is no such commit.
+    """
+    git = Git(folder)
     try:
-        await git.run(*HARDENED, "fetch", *options, "--depth=1", "origin", wanted, timeout_s=_CLONE_S)
+        inside = os.fsdecode((await git.run(*HARDENED, "rev-parse", "--show-prefix")).removesuffix(b"\n"))
+    except GitFailed as error:
+        raise InvalidInput("base", f"the target is in no git repository: {error}") from error
+    return await _read(git, await merge_base(git, base, "HEAD"), None, inside=inside)
+
+
+async def merge_base(git: Git, base: str, head: str) -> str:
+    """The commit where `head` branched off from `base`.
+
+    Raises:
+        InvalidInput: There is no such base, or no common commit; the message says how to fetch it.
+    """
+    try:
+        named = await git.run(
+            *HARDENED, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"
+        )
+    except GitFailed as error:
+        raise InvalidInput(
+            "base",
+            "the repository has no such branch, tag or commit; a CI's clone may lack it: "
+            "fetch it first (in actions/checkout `fetch-depth: 0`, in GitLab `GIT_DEPTH: 0`)",
+        ) from error
+    try:
+        found = await git.run(*HARDENED, "merge-base", named.decode().strip(), head)
+    except GitFailed as error:
+        raise InvalidInput(
+            "base",
+            "it has no commit in common with what is looked at; a shallow clone may lack it: "
+            "fetch the history (in actions/checkout `fetch-depth: 0`, in GitLab `GIT_DEPTH: 0`)",
+        ) from error
+    return found.decode().strip()
+
+
+async def _fetch_base(git: Git, base: str, head: str) -> Tree:
+    if not _REF.match(base):
+        raise InvalidInput("base", "isn't a name of a branch, a tag or a commit")
+    try:
+        commit = await _fetch(git, base, into="refs/qe/base", history=True)
+    except GitFailed as error:
+        if _AWAY.search(str(error)):
+            raise TransientError(f"the git server can't be reached now: {error}") from error
+        raise InvalidInput("base", "the target's repository has no such branch, tag or commit") from error
+    return await _read(git, await merge_base(git, commit, head), None, inside="")
+
+
+async def _fetch(git: Git, ref: str | None, *, into: str = "refs/qe/target", history: bool = False) -> str:
+    options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+    wanted = f"+{ref or 'HEAD'}:{into}"
+    depth = () if history else ("--depth=1",)
+    try:
+        await git.run(*HARDENED, "fetch", *options, *depth, "origin", wanted, timeout_s=_CLONE_S)
     except GitFailed:
         if ref is None or not _COMMIT.match(ref):
             raise
         # A short hash, or a server that only hands out what a branch or tag points to.
         every = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
         await git.run(*HARDENED, "fetch", *options, "origin", *every, timeout_s=_CLONE_S)
-        await git.run(*HARDENED, "update-ref", "refs/qe/target", f"{ref}^{{commit}}")
-    return (await git.run(*HARDENED, "rev-parse", "refs/qe/target^{commit}")).decode().strip()
+        await git.run(*HARDENED, "update-ref", into, f"{ref}^{{commit}}")
+    return (await git.run(*HARDENED, "rev-parse", f"{into}^{{commit}}")).decode().strip()
 
 
 async def _newest_tag(git: Git) -> str | None:
@@ -100,8 +168,10 @@ async def _newest_tag(git: Git) -> str | None:
     return max(versions, key=lambda version: [int(part) for part in version.split(".")], default=None)
 
 
-async def _read(git: Git, commit: str, scm_version: str | None) -> Tree:
-    listed = await git.run(*HARDENED, "ls-tree", "-r", "-z", "--long", "--full-tree", commit)
+async def _read(git: Git, commit: str, scm_version: str | None, *, inside: str | None = None) -> Tree:
+    """A commit's files; with `inside`, those below that folder, and none is no error."""
+    below = ("--", inside) if inside else ()
+    listed = await git.run(*HARDENED, "ls-tree", "-r", "-z", "--long", "--full-tree", commit, *below)
     meter = Meter()
     wanted: list[tuple[str, str, str]] = []
     for line in listed.split(b"\0"):
@@ -109,7 +179,7 @@ async def _read(git: Git, commit: str, scm_version: str | None) -> Tree:
             continue
         about, _, raw_name = line.partition(b"\t")
         mode, _, identity, size = about.decode().split()
-        name = os.fsdecode(raw_name)
+        name = os.fsdecode(raw_name).removeprefix(inside or "")
         if mode == _SUBMODULE:
             meter.notes.append(f"left out, a git submodule: {name!r}")
         elif not safe_path(name):
@@ -117,7 +187,7 @@ async def _read(git: Git, commit: str, scm_version: str | None) -> Tree:
         else:
             meter.add(int(size))
             wanted.append((name, mode, identity))
-    if not wanted:
+    if not wanted and inside is None:
         raise TargetError("the commit has no files")
     asked = "".join(f"{identity}\n" for _, _, identity in wanted).encode()
     blobs = await git.run(*HARDENED, "cat-file", "--batch", stdin=asked)

@@ -25,10 +25,11 @@ from pathlib import Path
 
 from qefleet.contracts.base import Digest
 from qefleet.contracts.targets import Environment, Snapshot, Target
-from qefleet.errors import TargetError
+from qefleet.errors import InvalidInput, TargetError
 from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.archive import Tree, make_folders, measure, pack, safe_path, unpack
 from qefleet.workspace.cache import FolderCache
+from qefleet.workspace.changes import find_changes
 from qefleet.workspace.environment import Built, EnvironmentBuilder
 from qefleet.workspace.index_settings import IndexSettings
 from qefleet.workspace.interpreters import Interpreter, find_interpreter
@@ -36,7 +37,7 @@ from qefleet.workspace.patches import apply_patch
 from qefleet.workspace.requirements import TOOLS, fingerprint, read_plan
 from qefleet.workspace.sandbox import Finished, Limits, Mount, Sandbox
 from qefleet.workspace.source_folder import project_name, read_folder
-from qefleet.workspace.source_git import read_git
+from qefleet.workspace.source_git import read_base, read_git
 from qefleet.workspace.source_pypi import read_release
 
 _RECIPE = "2"
@@ -52,6 +53,16 @@ class WorkspaceRun:
     finished: Finished
     outputs: Mapping[str, bytes]
     """The collected files that were there, by their names under `/out`."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What was read from a target."""
+
+    tree: Tree
+    name: str
+    version: str | None = None
+    base: Tree | None = None
 
 
 @dataclass(frozen=True)
@@ -150,33 +161,54 @@ class Workspaces:
             sandbox=sandbox, uv=uv, caches=self._root / "downloads", index=self._index
         )
 
-    async def snapshot(self, target: Target) -> Snapshot:
+    async def snapshot(self, target: Target, *, base: str | None = None) -> Snapshot:
         """Read the target once and keep it as an artifact.
+
+        Args:
+            target: What to read.
+            base: A commit, branch or tag of its repository: what it was where it branched off from there is
+                kept too, and which lines have changed since.
 
         Raises:
             TargetError: It can't be read; the message says what to do.
+            InvalidInput: The target is in no git repository, or it has no such base.
             TransientError: Its server can't be reached now.
             StoreUnavailable: Postgres can't be reached.
         """
-        tree, name, version = await self._read(target)
+        found = await self._read(target, base)
+        await asyncio.to_thread(self._cache.prune, "projects", older_than_s=_KEPT_S)
+        snapshot = await self._keep(found.tree, found.name, found.version)
+        if found.base is None:
+            return snapshot
+        changes = await find_changes(found.base, found.tree, work_dir=self._root)
+        kept = await self._artifacts.put(
+            changes.model_dump_json().encode(), name="changes.json", media_type="application/json"
+        )
+        before = await self._keep(found.base, found.name, None) if found.base.entries else None
+        return snapshot.model_copy(update={"changes": kept.digest, "base": before})
+
+    async def _keep(self, tree: Tree, name: str, version: str | None) -> Snapshot:
         files, size_bytes = measure(tree.entries)
         archive = await asyncio.to_thread(pack, tree)
-        await asyncio.to_thread(self._cache.prune, "projects", older_than_s=_KEPT_S)
         kept = await self._artifacts.put(archive, name=f"{name}.tar.gz", media_type="application/gzip")
         return Snapshot(digest=kept.digest, name=name, version=version, files=files, size_bytes=size_bytes)
 
-    async def _read(self, target: Target) -> tuple[Tree, str, str | None]:
+    async def _read(self, target: Target, base: str | None) -> _Source:
         match target.kind:
             case "path":
                 folder = Path(target.location)
-                return await read_folder(folder), await asyncio.to_thread(project_name, folder), None
+                tree = await read_folder(folder)
+                name = await asyncio.to_thread(project_name, folder)
+                return _Source(tree, name, base=await read_base(folder, base) if base else None)
             case "git":
-                found = await read_git(target.location, target.ref, work_dir=self._root)
+                found = await read_git(target.location, target.ref, work_dir=self._root, base=base)
                 name = target.location.rstrip("/").rpartition("/")[2].removesuffix(".git") or "repository"
-                return found.tree, name, found.commit
+                return _Source(found.tree, name, found.commit, found.base)
             case "pypi":
+                if base:
+                    raise InvalidInput("base", "a package has no commits: give a folder or a git repository")
                 release = await read_release(target.location, target.ref, index_url=self._index.simple_url)
-                return release.tree, release.name, release.version
+                return _Source(release.tree, release.name, release.version)
 
     async def prepare(self, snapshot: Snapshot) -> Environment:
         """Install what the snapshot's code and tests need, pinned; quick when nothing has changed.

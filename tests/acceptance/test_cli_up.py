@@ -69,7 +69,9 @@ def test_green_project_is_a_go(up: dict[str, Any], env: dict[str, str], folder: 
 
     assert ended.code == 0, ended.err
     assert ended.json["result"]["decision"] == "GO"
-    assert ended.json["files"] == [str(tmp_path / "out" / "report.md")]
+    names = ("report.md", "result.json", "junit.xml", "results.sarif")
+    assert ended.json["files"] == [str(tmp_path / "out" / name) for name in names]
+    assert all(Path(file).read_bytes() for file in ended.json["files"])
     assert up["addresses"]["ui"] in ended.json["ui"]
     listed = qe("report", "--json", env=env, cwd=folder).json
     assert ended.json["workflow_id"] in {run["workflow_id"] for run in listed}

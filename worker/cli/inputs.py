@@ -60,6 +60,7 @@ def build_input(
     budget_usd: float | None,
     thresholds: Sequence[str],
     demo: bool,
+    since: str | None = None,
 ) -> RunInput | FlowInput:
     """The checked input of a pattern: `base` (of `--input`), and over it what was given by name.
 
@@ -79,6 +80,8 @@ def build_input(
         given["agents"] = [agent.strip() for agent in agents.split(",") if agent.strip()]
     if budget_usd is not None:
         given["budget_usd"] = budget_usd
+    if since is not None:
+        given["base"] = since
     if thresholds:
         given["thresholds"] = given.get("thresholds", {}) | dict(map(_threshold, thresholds))
     if demo and "agents" not in given:

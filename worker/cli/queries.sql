@@ -15,18 +15,29 @@ ORDER BY opened_at DESC
 LIMIT $1;
 
 -- name: run_report
--- A run's report and patch, by its workflow id (the latest run under it) or its run id.
+-- A run as it was recorded, by its workflow id (the latest run under it) or its run id.
 SELECT
     workflow_id,
     run_id::text,
     target,
     decision,
     closed_at,
-    result
+    result,
+    model,
+    plan,
+    snapshot,
+    environment
 FROM runs
 WHERE workflow_id = $1 OR run_id::text = $1
 ORDER BY opened_at DESC
 LIMIT 1;
+
+-- name: run_steps
+-- A run's results in the order in which they were recorded, without those of an expansion's items.
+SELECT result
+FROM steps
+WHERE run_id::text = $1 AND step NOT LIKE '%/%'
+ORDER BY recorded_at, step;
 
 -- name: learning_by_agent
 -- What was tried, how it was rewarded, and what was learnt from it, by agent.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from qefleet.contracts.runs import RunResult
-    from qefleet.contracts.steps import Closed
+    from qefleet.reports.evidence import Evidence
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -31,6 +31,7 @@ _COLUMNS = {
     "opened_at": "begun",
     "took": "took",
 }
+_TOLD = ("workflow_id", "run_id", "target", "decision", "closed_at", "result")
 
 
 def report(
@@ -39,7 +40,7 @@ def report(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write report and patch into this folder instead of printing the report."),
+        typer.Option(help="Write all report files into this folder instead of printing the report."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs to list.")] = 20,
     as_json: AsJson = False,
@@ -75,40 +76,68 @@ async def _runs(limit: int) -> list[dict[str, Any]]:
 
 
 async def _report(run: str, output: Path | None) -> tuple[dict[str, Any], str, list[Path]]:
-    from qefleet.contracts.steps import Closed
     from qefleet.errors import UsageError
     from qefleet.memory.artifacts import Artifacts
-    from worker.cli.database import database, sql
+    from worker.cli.database import database
     from worker.settings import Settings
 
     async with database(Settings.load()) as pool:
-        row = await pool.fetchrow(sql("run_report"), run)
+        row, result = await stored_run(pool, run)
         if row is None:
             raise UsageError(f"no run {run} is recorded; `qe report` lists them")
-        if row["result"] is None:
+        if result is None or result.report is None:
             raise UsageError(f"run {run} isn't finished: no report yet")
-        closed = Closed.model_validate(row["result"])
-        text = (await Artifacts(pool).get(closed.report.digest)).decode()
-        written = await write_results(pool, closed, output) if output else []
-    return dict(row), text, written
+        text = (await Artifacts(pool).get(result.report.digest)).decode()
+        written = write_files(await evidence_of(pool, result), output) if output else []
+    return {name: row[name] for name in _TOLD}, text, written
 
 
-async def write_results(pool: asyncpg.Pool, results: Closed | RunResult, folder: Path) -> list[Path]:
-    """Write a run's report, and its patch where there is one, into a folder; their paths.
+async def stored_run(pool: asyncpg.Pool, run: str) -> tuple[asyncpg.Record | None, RunResult | None]:
+    """A run's row, and its result as the database tells it; None for what isn't there.
 
     Args:
         pool: The run's database.
-        results: What names the two.
-        folder: Made when missing.
+        run: Its workflow id, or its run id.
+    """
+    from qefleet.contracts.runs import RunResult
+    from worker.cli.database import sql
+
+    row = await pool.fetchrow(sql("run_report"), run)
+    if row is None or row["result"] is None:
+        return row, None
+    closed: dict[str, Any] = row["result"]
+    plan: dict[str, Any] = row["plan"] or {}
+    steps = [step["result"] for step in await pool.fetch(sql("run_steps"), row["run_id"])]
+    body = {name: row[name] for name in ("decision", "target", "snapshot", "environment", "model")}
+    body |= {"steps": steps, "notes": plan.get("notes", [])}
+    body |= {name: closed.get(name) for name in ("report", "patch", "usage")}
+    return row, RunResult.model_validate(body)
+
+
+async def evidence_of(pool: asyncpg.Pool, result: RunResult) -> Evidence:
+    """What a run's report files are made of, with places relative to the target's repository.
+
+    Args:
+        pool: The run's database.
+        result: The run's.
     """
     from qefleet.memory.artifacts import Artifacts
+    from qefleet.reports.evidence import gather
+    from worker.cli.repository import find_repository
 
-    artifacts = Artifacts(pool)
-    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a moment, and nothing else waits
+    folder = Path(result.target)
+    repository = await find_repository(folder) if folder.is_absolute() and folder.is_dir() else None  # noqa: ASYNC240 - a moment, and nothing else waits
+    inside = repository.inside if repository else ""
+    return await gather(result, Artifacts(pool).get, folder=inside)
+
+
+def write_files(evidence: Evidence, folder: Path) -> list[Path]:
+    """Write a run's report files into a folder, which is made when missing; their paths."""
+    from qefleet.reports.files import report_files
+
+    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    for artifact in (results.report, results.patch):
-        if artifact:
-            path = (folder / artifact.name).absolute()
-            path.write_bytes(await artifacts.get(artifact.digest))
-            written.append(path)
+    for name, content in report_files(evidence).items():
+        written.append((folder / name).absolute())
+        written[-1].write_bytes(content)
     return written

@@ -21,6 +21,7 @@ EXAMPLES = (
     "qe run pipeline pypi:tabulate==0.10.0 --model local --report ./out\n\n"
     "qe run pipeline git+https://example.org/team/project@main --budget 2.50 --json\n\n"
     "qe run pipeline ~/project --threshold line_percent_min=80 --apply\n\n"
+    "qe run pipeline . --base origin/main --report ./out\n\n"
     "qe run --attach qe-project-1a2b3c\n\n"
     "[bold]Exit codes[/]: 0 GO or CONDITIONAL, or nothing gates; 1 NO_GO; 2 unusable input; "
     "3 the run failed; 130 left by Ctrl-C."
@@ -50,6 +51,23 @@ def run(
         list[str] | None,
         typer.Option(help="name=value for the gate, such as line_percent_min=80; repeatable."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="Diff mode: gate what has changed since the target left this branch, tag or commit.",
+            show_default=False,
+        ),
+    ] = None,
+    ci: Annotated[
+        bool | None,
+        typer.Option(
+            "--ci/--no-ci",
+            help="Take the workflow's id from repository and commit, so that a second run of the same "
+            "attaches to the first; on in GitHub Actions and GitLab CI.",
+            show_default=False,
+        ),
+    ] = None,
     workflow_id: Annotated[
         str | None, typer.Option("--id", help="The workflow's id; a new one without it.", show_default=False)
     ] = None,
@@ -61,7 +79,10 @@ def run(
         bool, typer.Option("--apply", help="Write what was kept into the target folder.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for report and patch; one in the data folder without it.")
+        Path | None,
+        typer.Option(
+            help="Folder for report, patch, JUnit, SARIF and Cobertura; one in the data folder without it."
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and return; needs `qe up`.")] = False,
     demo: Annotated[
@@ -80,7 +101,9 @@ def run(
     the time of the run. Ctrl-C never loses work: the run goes on where it was, see --attach.
     """
     from qefleet.errors import UsageError
+    from worker.cli.github import errors_told
     from worker.cli.inputs import PATTERNS, build_input, new_workflow_id, parse_json
+    from worker.cli.repository import same_run_id
     from worker.cli.run_session import carry_out
     from worker.cli.wish import Wish
     from worker.settings import Settings, check_model, resolve_model
@@ -92,39 +115,46 @@ def run(
             unsafe_no_sandbox=True,
             environment={**settings.environment, "QE_UNSAFE_NO_SANDBOX": "1"},
         )
-    run_input: RunInput | FlowInput | None = None
-    if attach is None:
-        if pattern not in PATTERNS:
-            raise UsageError(f"PATTERN: one of {', '.join(PATTERNS)}, such as `qe run pipeline .`")
-        base = parse_json(input_json, name="--input") if input_json else None
-        if model is not None:
-            check_model(model, name="--model")
-        run_input = build_input(
-            PATTERNS[pattern],
-            base=base,
-            target=target,
-            model=model,
-            agents=agents,
-            budget_usd=budget,
-            thresholds=threshold or [],
+    with errors_told(settings.ci, as_json=as_json):
+        run_input: RunInput | FlowInput | None = None
+        if attach is None:
+            if pattern not in PATTERNS:
+                raise UsageError(f"PATTERN: one of {', '.join(PATTERNS)}, such as `qe run pipeline .`")
+            whole = parse_json(input_json, name="--input") if input_json else None
+            if model is not None:
+                check_model(model, name="--model")
+            run_input = build_input(
+                PATTERNS[pattern],
+                base=whole,
+                target=target,
+                model=model,
+                agents=agents,
+                budget_usd=budget,
+                thresholds=threshold or [],
+                demo=demo,
+                since=base,
+            )
+            if apply and not (run_input.target and run_input.target.kind == "path"):
+                raise UsageError(
+                    "--apply: only a folder can be written to; --report keeps the patch of other targets"
+                )
+        elif apply or detach or base:
+            raise UsageError("--attach: goes with --report and --json only")
+        chosen = resolve_model(settings, asked=run_input.model if run_input else None)
+        same = None
+        in_ci = settings.ci.system is not None if ci is None else ci
+        if in_ci and run_input and pattern and workflow_id is None:
+            same = asyncio.run(same_run_id(pattern, run_input, model=chosen.model))
+        location = run_input.target.location if run_input and run_input.target else ""
+        wish = Wish(
+            pattern=PATTERNS.get(pattern or "", ""),
+            run_input=run_input,
+            workflow_id=attach or workflow_id or same or new_workflow_id(location),
+            same=same is not None,
+            detach=detach,
+            as_json=as_json,
+            apply_to=Path(location) if apply else None,
+            report=report,
             demo=demo,
         )
-        if apply and not (run_input.target and run_input.target.kind == "path"):
-            raise UsageError(
-                "--apply: only a folder can be written to; --report keeps the patch of other targets"
-            )
-    elif apply or detach:
-        raise UsageError("--attach: goes with --report and --json only")
-    location = run_input.target.location if run_input and run_input.target else ""
-    wish = Wish(
-        pattern=PATTERNS.get(pattern or "", ""),
-        run_input=run_input,
-        workflow_id=attach or workflow_id or new_workflow_id(location),
-        detach=detach,
-        as_json=as_json,
-        apply_to=Path(location) if apply else None,
-        report=report,
-        demo=demo,
-    )
-    chosen = resolve_model(settings, asked=run_input.model if run_input else None)
-    raise typer.Exit(asyncio.run(carry_out(settings, chosen, wish)))
+        raise typer.Exit(asyncio.run(carry_out(settings, chosen, wish)))

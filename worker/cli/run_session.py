@@ -8,11 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy as Conflict
+from temporalio.common import WorkflowIDReusePolicy as Reuse
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
 
 from qefleet.contracts.flows import FlowInput
 from qefleet.contracts.runs import TASK_QUEUE, RunInput, RunResult
 from qefleet.errors import LocalModelUnavailable, UsageError
+from worker.cli.github import muted
 from worker.cli.interrupts import on_interrupt
 from worker.cli.local_model import ensure_local_model
 from worker.cli.outcome import tell
@@ -23,6 +28,11 @@ from worker.cli.watch import RPC_TIMEOUT, Handle, RunFailed, ServicesMoved, wait
 from worker.cli.wish import Wish
 from worker.services.state import is_held, running
 from worker.settings import ChosenModel, Settings
+
+_AGAIN = {
+    WorkflowExecutionStatus.RUNNING: "goes on: attached to it",
+    WorkflowExecutionStatus.COMPLETED: "has ended before: this is its result",
+}
 
 
 async def carry_out(settings: Settings, chosen: ChosenModel, wish: Wish) -> int:
@@ -75,23 +85,26 @@ async def _in_session(
         if chosen.model == "local":
             await have_local_model_served(session)
         interrupt.started(session)
-        handle = await _handle(session, wish)
+        handle = await _handle(session, wish, console)
         where = session.run_url(handle.id, handle.first_execution_run_id)
         if wish.detach:
             _tell_detached(wish, handle, where, console)
             return GO
         console.print(f"run {handle.id}" + (f", {where}" if where else ""), soft_wrap=True)
-        with progress_view(console) as view:
+        with muted(settings.ci, as_json=wish.as_json), progress_view(console) as view:
             outcome = await _until_end_or_interrupt(settings, session, handle, view, interrupt)
         if outcome is None:
             return await _leave(handle, session, console)
         return await tell(handle, outcome, settings=settings, session=session, wish=wish, console=console)
 
 
-async def _handle(session: Session, wish: Wish) -> Handle:
+async def _handle(session: Session, wish: Wish, console: Console) -> Handle:
     client = session.client
+    known: Handle = client.get_workflow_handle(wish.workflow_id, result_type=RunResult)
     if wish.run_input is None:
-        return client.get_workflow_handle(wish.workflow_id, result_type=RunResult)
+        return known
+    if wish.same and (found := await _status(known)):
+        console.print(f"{wish.workflow_id} {_AGAIN.get(found, 'has failed before: it is run again')}")
     try:
         started = await client.start_workflow(
             wish.pattern,
@@ -100,8 +113,12 @@ async def _handle(session: Session, wish: Wish) -> Handle:
             task_queue=TASK_QUEUE,
             static_summary=f"{wish.pattern} of {wish.run_input.target or 'a lionagi graph'}",
             rpc_timeout=RPC_TIMEOUT,
+            id_conflict_policy=Conflict.USE_EXISTING if wish.same else Conflict.UNSPECIFIED,
+            id_reuse_policy=Reuse.ALLOW_DUPLICATE_FAILED_ONLY if wish.same else Reuse.ALLOW_DUPLICATE,
         )
     except WorkflowAlreadyStartedError as error:
+        if wish.same:
+            return known
         raise UsageError(
             f"--id: {wish.workflow_id} is running already; `qe run --attach {wish.workflow_id}` watches it"
         ) from error
@@ -109,6 +126,16 @@ async def _handle(session: Session, wish: Wish) -> Handle:
     return client.get_workflow_handle(
         started.id, first_execution_run_id=started.first_execution_run_id, result_type=RunResult
     )
+
+
+async def _status(handle: Handle) -> WorkflowExecutionStatus | None:
+    """How a run stands; None where there is none."""
+    try:
+        return (await handle.describe(rpc_timeout=RPC_TIMEOUT)).status
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
 
 
 def _on_the_wire(run_input: RunInput | FlowInput) -> dict[str, Any]:

@@ -50,11 +50,11 @@ def print_summary(
         console: Where to.
         result: As the workflow returned it.
         took_s: Seconds from the run's begin to its end.
-        files: Report and patch, where they were written.
+        files: Those of the report, where they were written.
         ui: The run's page in the Temporal UI.
     """
     rows = [*summary_rows(result, took_s=took_s)]
-    rows += [("report" if path.suffix == ".md" else "patch", escape(str(path))) for path in files]
+    rows += _file_rows(files)
     if ui:
         rows.append(("Temporal UI", escape(ui)))
     width = max(len(name) for name, _ in rows)
@@ -62,6 +62,14 @@ def print_summary(
         console.print(f"[bold]{escape(name.ljust(width))}[/]  {value}", soft_wrap=True)
     for note in result.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+
+
+def _file_rows(files: list[Path]) -> Iterator[tuple[str, str]]:
+    """What people open has a line of its own; what programs read is named together."""
+    names = {"report.md": "report", "run.patch": "patch"}
+    yield from ((names[path.name], escape(str(path))) for path in files if path.name in names)
+    if others := [path for path in files if path.name not in names]:
+        yield "for programs", escape(f"{others[0].parent}: {', '.join(path.name for path in others)}")
 
 
 def summary_rows(result: RunResult, *, took_s: float | None) -> Iterator[tuple[str, str]]:
@@ -80,9 +88,7 @@ def summary_rows(result: RunResult, *, took_s: float | None) -> Iterator[tuple[s
         )
     elif generator := next((step for step in result.steps if step.agent == "test-generator"), None):
         yield "tests kept", escape(f"none: {generator.headline}")
-    for kind in ("line", "branch"):
-        if row := _coverage(figures, kind):
-            yield row
+    yield from coverage_rows(result)
     if total := figures.get("mutants.total"):
         yield "mutants", f"{figures.get('mutants.killed') or 0:.0f} of {total:.0f} killed"
     if (tests := figures.get("tests.total")) is not None:
@@ -100,6 +106,20 @@ def summary_rows(result: RunResult, *, took_s: float | None) -> Iterator[tuple[s
     for step in result.steps:
         if step.error:
             yield f"{step.step} failed", escape(f"{step.error.type}: {step.error.message}")
+
+
+def coverage_rows(result: RunResult) -> Iterator[tuple[str, str]]:
+    """Name and value of what was measured of lines and branches, before and after."""
+    figures = Figures(result)
+    for kind in ("line", "branch"):
+        if row := _coverage(figures, kind):
+            yield row
+    for kind, plural in (("line", "lines"), ("branch", "branches")):
+        total = figures.get(f"diff.{plural}_total")
+        percent = figures.get(f"diff.{kind}_percent")
+        if total and percent is not None:
+            covered = figures.get(f"diff.{plural}_covered") or 0
+            yield f"changed {plural}", f"{percent:.2f} % ({covered:.0f} of {total:.0f})"
 
 
 def _coverage(figures: Figures, kind: str) -> tuple[str, str] | None:

@@ -17,6 +17,8 @@ class Wish:
     run_input: RunInput | FlowInput | None
     """None to attach to a run that is there."""
     workflow_id: str
+    same: bool
+    """The id is that of a commit: a run that goes on under it, or has ended well, is this one."""
     detach: bool
     as_json: bool
     apply_to: Path | None

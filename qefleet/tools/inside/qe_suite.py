@@ -77,6 +77,8 @@ def _reports(*, contexts: bool) -> dict[str, str]:
         measured.load()
     except coverage.CoverageException as error:
         return {"data": str(error)}
+    # Else Cobertura's paths would be relative to the project's packages, and ambiguous where it has several.
+    measured.set_option("run:source", None)
     writers: dict[str, Callable[..., float]] = {
         "json": functools.partial(measured.json_report, show_contexts=contexts),
         "xml": measured.xml_report,

@@ -66,3 +66,46 @@ def test_reason_names_the_rules_that_decided() -> None:
         ("failed_tests_max", 2.0, False),
         ("coverage_drop_max", 0.0, True),
     ]
+
+
+def _diff(**values: float) -> dict[str, Metric]:
+    base = {"diff__lines_total": 10.0, "diff__line_percent": 90.0, "diff__branches_total": 4.0}
+    return _metrics(**(base | {"diff__branch_percent": 75.0, "coverage__line_percent": 10.0} | values))
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "metrics", "expected"),
+    [
+        (Thresholds(line_percent_min=90), _diff(), Decision.GO),
+        (Thresholds(line_percent_min=91), _diff(), Decision.CONDITIONAL),
+        (Thresholds(branch_percent_min=80), _diff(), Decision.CONDITIONAL),
+        (Thresholds(), _diff(tests__failed=2, tests__failed_before=2), Decision.GO),
+        (Thresholds(), _diff(tests__failed=2, tests__errors=1, tests__failed_before=2), Decision.NO_GO),
+        (Thresholds(), _diff(tests__failed=1), Decision.NO_GO),
+        (Thresholds(line_percent_min=90), {"tests.failed": Unmeasured(reason="")}, Decision.NO_GO),
+    ],
+)
+def test_diff_mode_compares_what_has_changed(
+    thresholds: Thresholds, metrics: dict[str, Metric], expected: Decision
+) -> None:
+    """The whole project's coverage and old failures don't count; what isn't known to be old is new."""
+    metrics.pop("coverage.before.line_percent", None)
+    thresholds = thresholds.model_copy(update={"coverage_drop_max": None})
+    metrics.pop("coverage.line_percent", None)
+
+    assert decide(thresholds, metrics, diff=True).decision is expected
+
+
+def test_diff_mode_leaves_out_what_has_nothing_to_compare() -> None:
+    """A change of comments alone can't be uncovered."""
+    metrics = _diff(diff__lines_total=0, diff__branches_total=0)
+    thresholds = Thresholds(line_percent_min=100, branch_percent_min=100, coverage_drop_max=100)
+
+    gate = decide(thresholds, metrics, diff=True)
+
+    assert gate.decision is Decision.GO
+    assert gate.left_out == {
+        "line_percent_min": "no statement has changed",
+        "branch_percent_min": "no branch has changed",
+    }
+    assert [rule.rule for rule in gate.rules] == ["failed_tests_max", "coverage_drop_max"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qefleet.errors import SettingsError
-from worker.settings import Settings, resolve_model
+from worker.settings import Ci, Settings, resolve_model
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +110,28 @@ def test_unknown_temporal_profile_is_a_settings_error(monkeypatch: pytest.Monkey
 
     with pytest.raises(SettingsError, match="nope"):
         Settings.load(env_file=None).temporal()
+
+
+@pytest.mark.parametrize(
+    ("environment", "ci"),
+    [
+        ({}, Ci(system=None)),
+        ({"GITHUB_ACTIONS": "false", "GITHUB_OUTPUT": "/x"}, Ci(system=None)),
+        ({"GITLAB_CI": "true"}, Ci(system="gitlab")),
+        (
+            {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": "/o", "GITHUB_STEP_SUMMARY": "/s"},
+            Ci(system="github", summary=Path("/s"), output=Path("/o")),
+        ),
+        ({"GITHUB_ACTIONS": "true"}, Ci(system="github")),
+    ],
+)
+def test_ci_is_known_by_its_own_variables(
+    environment: dict[str, str], ci: Ci, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As GitHub and GitLab set them."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITLAB_CI"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings.load(env_file=None).ci == ci

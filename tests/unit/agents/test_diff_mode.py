@@ -1,0 +1,64 @@
+"""What test-generator works on when only a change matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qefleet.agents.agent import StepContext
+from qefleet.agents.test_generator import TestGeneratorOptions, segments_to_cover
+from qefleet.contracts.changes import Changes
+from qefleet.contracts.generation import GenerationState
+from qefleet.contracts.runs import Thresholds
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Two modules, three untested functions."""
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").touch()
+    (tmp_path / "pkg" / "a.py").write_text("def one(x):\n    return x\n\n\ndef two(x):\n    return x + 1\n")
+    (tmp_path / "pkg" / "b.py").write_text("def three(x):\n    return x\n")
+    return tmp_path
+
+
+def _context(changes: Changes | None, *, max_segments: int = 12) -> StepContext:
+    unused: Any = None
+    return StepContext(
+        run="r",
+        workflow_id="w",
+        step="test-generator#0",
+        options=TestGeneratorOptions(max_segments=max_segments),
+        thresholds=Thresholds(),
+        earlier=[],
+        artifacts=unused,
+        workspace=unused,
+        keep_items=unused,
+        changes=changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (None, ["one", "three", "two"]),
+        (Changes({"pkg/a.py": [(6, 6)], "README.md": [(1, 9)]}), ["two"]),
+        (Changes({"pkg/a.py": [(1, 6)], "pkg/b.py": [(1, 1)]}), ["one", "three", "two"]),
+        (Changes({"pkg/a.py": [(3, 4)]}), []),
+        (Changes({}), []),
+    ],
+)
+def test_only_functions_with_a_changed_line_are_worked_on(
+    project: Path, changes: Changes | None, expected: list[str]
+) -> None:
+    """All that are uncovered, outside of diff mode."""
+    state = GenerationState(
+        open_lines={"pkg/a.py": [2, 6], "pkg/b.py": [2]}, open_branches={}, base_total=1, base_duration_s=1
+    )
+
+    found = segments_to_cover(_context(changes), project, state)
+
+    assert sorted(segment.qualname for segment in found) == expected
+    assert len(segments_to_cover(_context(changes, max_segments=1), project, state)) == min(1, len(expected))
