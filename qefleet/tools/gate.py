@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qefleet.contracts.gate import GateDecision, RuleResult
-from qefleet.contracts.measured import Measured, Metric
+from qefleet.contracts.measured import Measured, Metric, Unmeasured
 from qefleet.contracts.runs import Decision, Thresholds
 
 
-def decide(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> GateDecision:
+def decide(thresholds: Thresholds, metrics: Mapping[str, Metric], *, failed_steps: int = 0) -> GateDecision:
     """Check every threshold that is set, and that no coverage is lost where some agent looked at it.
 
     | rule | metric | severity |
     |---|---|---|
     | `failed_tests_max` | `tests.failed` + `tests.errors` | hard |
+    | `failed_steps_max` | `steps.failed` | hard |
     | `coverage_drop_max` | `coverage.before.line_percent` - `coverage.line_percent` | hard |
     | `line_percent_min` | `coverage.line_percent` | soft |
     | `branch_percent_min` | `coverage.branch_percent` | soft |
@@ -24,11 +25,19 @@ def decide(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> GateDecisio
     A hard rule that fails says NO_GO: something that worked is broken or lost. A soft one says
     CONDITIONAL: nothing got worse, but there is less than was asked for. Whatever wasn't measured
     says NO_GO: nobody knows. Percentages are compared as they are, without rounding.
+
+    Args:
+        thresholds: What is asked for.
+        metrics: What the steps before have measured.
+        failed_steps: Of them, how many failed or were cancelled, items of expansions among them. It is
+            counted, not measured: the rule names it `steps.failed`.
     """
     if thresholds.coverage_drop_max is None and "coverage.line_percent" in metrics:
         thresholds = thresholds.model_copy(update={"coverage_drop_max": 0.0})
+    numbers = {name: metric.value for name, metric in metrics.items() if isinstance(metric, Measured)}
+    numbers["steps.failed"] = float(failed_steps)
     results = [
-        _check(rule, float(limit), metrics)
+        _check(rule, float(limit), numbers, metrics)
         for rule in _RULES
         if (limit := getattr(thresholds, rule.threshold)) is not None
     ]
@@ -60,6 +69,7 @@ _RULES = (
     _Rule(
         "failed_tests_max", "tests.failed", "hard", "at most", ("tests.failed", "tests.errors"), float.__add__
     ),
+    _Rule("failed_steps_max", "steps.failed", "hard", "at most", ("steps.failed",), _same),
     _Rule(
         "coverage_drop_max",
         "coverage.drop",
@@ -80,14 +90,15 @@ _RULES = (
 )
 
 
-def _check(rule: _Rule, limit: float, metrics: Mapping[str, Metric]) -> RuleResult:
-    values: list[float] = []
+def _check(
+    rule: _Rule, limit: float, numbers: Mapping[str, float], metrics: Mapping[str, Metric]
+) -> RuleResult:
     for name in rule.parts:
-        metric = metrics.get(name)
-        if not isinstance(metric, Measured):
-            why = metric.reason if metric else "no tool measured it"
+        if name not in numbers:
+            metric = metrics.get(name)
+            why = metric.reason if isinstance(metric, Unmeasured) else "no tool measured it"
             return _result(rule, limit, None, passed=False, reason=f"{name} is not measured: {why}")
-        values.append(metric.value)
+    values = [numbers[name] for name in rule.parts]
     actual = rule.combine(*values)
     passed = actual <= limit if rule.wants == "at most" else actual >= limit
     return _result(
