@@ -23,6 +23,8 @@ class JUnit:
     """In the order of the file, all of them."""
     collection_errors: int
     """Files that could not be imported; each counts as an error."""
+    files: tuple[str, ...] = ()
+    """Test files that ran, sorted."""
     unfinished: int = 0
     """Tests that began and never ended, as `pytest.exit` within one leaves it; they are in no count."""
 
@@ -63,6 +65,7 @@ def parse_junit(content: bytes | None) -> JUnit | None:
         ),
         failing=tuple(failing for _, failing in worst.values() if failing),
         collection_errors=collection,
+        files=tuple(sorted({node_id.partition("::")[0] for node_id in worst if ".py::" in node_id})),
         unfinished=unfinished,
     )
 
