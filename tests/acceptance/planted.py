@@ -63,4 +63,8 @@ def answer(prompt: str, request: dict[str, Any]) -> str:
 
     if asked := re.search(r"Write three tests for `scale_(\d+)`", prompt):
         return json.dumps({"tests": right_test(int(asked[1]))})
+    if asked := re.search(r'"id": "([^"]+)"\s*(?:,|})', prompt):
+        return json.dumps({"text": asked[1]})
+    if "Choose the one comment" in prompt:
+        return json.dumps({"comment": "# TODO: shapes with holes", "why": "Users have holes."})
     return json.dumps({"summary": "small shapes", "first": [], "causes": [], "next_steps": []})
