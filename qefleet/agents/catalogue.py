@@ -8,6 +8,7 @@ from qefleet.agents.agent import Agent
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
 from qefleet.agents.quality_gate import QUALITY_GATE
+from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
 from qefleet.errors import InvalidInput
@@ -51,4 +52,13 @@ class Catalogue:
 
 def built_in() -> Catalogue:
     """The agents that ship with the fleet."""
-    return Catalogue([TEST_GENERATOR, TEST_EXECUTOR, COVERAGE_ANALYZER, QUALITY_GATE, FLEET_COMMANDER])
+    return Catalogue(
+        [
+            TEST_GENERATOR,
+            TEST_EXECUTOR,
+            COVERAGE_ANALYZER,
+            QUALITY_GATE,
+            FLEET_COMMANDER,
+            REQUIREMENTS_VALIDATOR,
+        ]
+    )

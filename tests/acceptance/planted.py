@@ -76,4 +76,6 @@ def answer(prompt: str, request: dict[str, Any]) -> str:
         return json.dumps({"text": asked[1]})
     if "Choose the one comment" in prompt:
         return json.dumps({"comment": "# TODO: shapes with holes", "why": "Users have holes."})
-    return json.dumps({"summary": "small shapes", "first": [], "causes": [], "next_steps": []})
+    return json.dumps(
+        {"requirements": [], "summary": "small shapes", "first": [], "causes": [], "next_steps": []}
+    )

@@ -51,6 +51,7 @@ _FILES = {
     "planted/grades.py": _GRADE,
     "planted/texts.py": _TIDY,
     "tests/test_texts.py": "from planted.texts import known\n\ndef test_known():\n    assert known() == 1\n",
+    "features/texts.feature": "Feature: Texts\n  @REQ-1\n  Scenario: Tidy\n    Given blanks\n",
     "tests/test_more.py": "def test_more():\n    assert 1\n",
 }
 _TESTS = {
@@ -297,10 +298,22 @@ async def test_failed_steps_and_items_close_the_gate(fleet: Fleet, expanded: Exp
     assert blind.headline == "NO_GO: tests.failed is not measured: no tool measured it"
 
 
+async def test_requirements_are_parts_of_the_work(fleet: Fleet) -> None:
+    """Each is listed with where it stands; that nothing tests one is a figure, too."""
+    found = await fleet.run("requirements-validator#0")
+
+    assert found.headline == "0 of 1 requirements pass their tests, 1 have none"
+    assert [(item.name, item.paths) for item in fleet.items["requirements-validator#0"]] == [
+        ("REQ-1: Tidy", ["features/texts.feature"])
+    ]
+    assert (found.measured.value("requirements.total"), found.measured.value("requirements.traced")) == (1, 0)
+
+
 async def test_every_metric_is_declared_with_its_unit(fleet: Fleet, expanded: Expanded) -> None:
     """Over all that the tests of this file have run: conditions are checked against nothing else."""
     del expanded
     assert {agent.id for agent, _ in fleet.findings} >= {
+        "requirements-validator",
         "test-generator",
         "test-executor",
         "coverage-analyzer",
