@@ -23,13 +23,14 @@ from temporalio.worker import Worker
 
 from activities.agents import AgentActivities
 from activities.runs import RunActivities
-from qefleet.agents.catalogue import built_in
+from qefleet.agents.installed import installed
 from qefleet.contracts import attributes
 from qefleet.contracts.runs import TASK_QUEUE
 from qefleet.errors import SettingsError
 from qefleet.fleet.lifecycle import Lifecycle
 from qefleet.fleet.steps import Steps
 from qefleet.fleet.store import RunStore
+from qefleet.flows import all_shipped
 from qefleet.graphs.operate import GraphOperations
 from qefleet.llm.client import ModelClient
 from qefleet.llm.models import ModelChoice
@@ -107,7 +108,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             providers=frozenset({*(provider.name for provider in PROVIDERS), "ollama"}),
             by_tier=settings.models.tiers,
         )
-        catalogue = built_in()
+        catalogue = installed()
         store = RunStore(pool)
         lifecycle = Lifecycle(
             catalogue=catalogue,
@@ -115,7 +116,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             workspaces=workspaces,
             artifacts=artifacts,
             models=models,
-            flows={},
+            flows=all_shipped(),
             notes=("code was run unconfined: --unsafe-no-sandbox",) if settings.unsafe_no_sandbox else (),
         )
         steps = Steps(

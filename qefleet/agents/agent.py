@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 
@@ -21,6 +21,12 @@ from qefleet.llm.models import Tier
 from qefleet.llm.question import Question
 from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from qefleet.agents.catalogue import Catalogue
+
+OWN_PACKAGE = "qefleet.agents"
+"""Where the fleet's own prompts are."""
 
 
 class NoOptions(Model):
@@ -45,22 +51,35 @@ class StepContext:
     """An instance of the agent's `options` type."""
     thresholds: Thresholds
     earlier: Sequence[AgentResult]
-    """Recorded results of the steps that this one builds on, in order."""
+    """Recorded results of the steps before this one, in order, failed and cancelled ones too."""
     artifacts: Artifacts
     workspace: Callable[[], AbstractAsyncContextManager[Workspace]]
     """Opens the snapshot with the patches of the earlier steps, in its environment."""
+    catalogue: Catalogue
+    """The agents that there are."""
     keep_items: Callable[[Sequence[Item]], Awaitable[ItemList]]
-    """Writes down parts of the work, for `Finding.items`."""
+    """Writes down the parts of the work that this step found, for `Finding.items`; the first list stands."""
     item: Item | None = None
-    """The part that this step is confined to, inside an expansion."""
+    """The one part of the work that this step is confined to, inside an expansion."""
+    patches: Sequence[Digest] = ()
+    """What `workspace` lays over the snapshot, in order."""
+    uses_model: bool = True
+    """Whether a model will be asked to judge what is measured."""
     changes: Changes | None = None
     """In diff mode: what has changed since the base."""
     base_workspace: Callable[[], AbstractAsyncContextManager[Workspace]] | None = None
     """In diff mode: opens the base, without patches; null also where the target didn't exist then."""
 
-    def latest(self, metric: str) -> AgentResult | None:
-        """The last earlier result that carries this metric."""
-        return next((r for r in reversed(self.earlier) if metric in r.measured.metrics), None)
+    @property
+    def completed(self) -> Sequence[AgentResult]:
+        """Earlier results whose measurements count: those of steps that came to their end."""
+        return [result for result in self.earlier if result.status == "completed"]
+
+    @property
+    def of_item(self) -> Sequence[AgentResult]:
+        """Completed results of the steps before this one on the same item; none outside of expansions."""
+        _, slash, ordinal = self.step.partition("/")
+        return [r for r in self.completed if slash and r.step.partition("/")[2] == ordinal]
 
 
 class Loop(Protocol):
@@ -97,6 +116,31 @@ class Judgement:
     prompt: str
     """File under `prompts/`, without its ending."""
     response: type[BaseModel]
+    package: str = OWN_PACKAGE
+    """Importable package that has the `prompts` folder: an agent of your own names its own."""
+    check: Callable[[StepContext, Any], None] | None = None
+    """Raises ValueError for an answer that fits `response` and still can't be used; the model is then
+    asked again, with the reason. Must tell the same of the same answer: it is asked again on a replay."""
+    required: bool = False
+    """The judgement is the agent's work: without a usable one its step fails."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric that an agent's measurement can carry.
+
+    Args:
+        name: Dotted, such as `coverage.line_percent`; conditions and thresholds use it.
+        unit: Of its value, such as `tests` or `percent`.
+        additive: Values of disjoint items can be summed: counts of what an item itself gave.
+            Never a percentage, nor a total that each item's run counts again.
+        relayed: Taken over from the results before: without another agent that measures it, there is none.
+    """
+
+    name: str
+    unit: str
+    additive: bool = False
+    relayed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +155,11 @@ class Agent:
         tools: Names of the programs that measure.
         measure: Runs the tools; never asks a model.
         memory_key: Where its latest result is remembered, under `aqe/`.
+        measures: What its measurement can carry; conditions are checked against it when a run starts.
         options: Type of its options, all with defaults.
         judgement: What a model is asked afterwards, if anything.
         loop: For agents that propose and try.
+        gates: Its findings carry a decision.
     """
 
     id: str
@@ -123,6 +169,8 @@ class Agent:
     tools: tuple[str, ...]
     measure: Callable[[StepContext], Awaitable[Finding]]
     memory_key: str
+    measures: tuple[Measure, ...] = ()
     options: type[Model] = NoOptions
     judgement: Judgement | None = None
     loop: Loop | None = None
+    gates: bool = False

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from qefleet.agents.agent import Agent
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
+from qefleet.agents.fleet_commander import FLEET_COMMANDER
 from qefleet.agents.quality_gate import QUALITY_GATE
+from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
 from qefleet.errors import InvalidInput
 
+OWN_DISTRIBUTION = "qefleet"
+
 
 class Catalogue:
-    """Agents by id."""
+    """Agents by id.
 
-    def __init__(self, agents: Iterable[Agent]) -> None:
+    Args:
+        agents: All of them, each id once.
+        distributions: By id, the installed distribution that an agent is from; the fleet's own without it.
+    """
+
+    def __init__(self, agents: Iterable[Agent], *, distributions: Mapping[str, str] | None = None) -> None:
         self._agents = {agent.id: agent for agent in agents}
+        self._distributions = dict(distributions or {})
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())
+
+    def __contains__(self, agent_id: object) -> bool:
+        return agent_id in self._agents
 
     def get(self, agent_id: str, *, field: str = "agent") -> Agent:
         """The agent with this id.
@@ -32,7 +45,20 @@ class Catalogue:
             raise InvalidInput(field, f"no such agent; known: {', '.join(self._agents)}")
         return agent
 
+    def distribution(self, agent_id: str) -> str:
+        """Name of the installed distribution that an agent is from."""
+        return self._distributions.get(agent_id, OWN_DISTRIBUTION)
+
 
 def built_in() -> Catalogue:
     """The agents that ship with the fleet."""
-    return Catalogue([TEST_GENERATOR, TEST_EXECUTOR, COVERAGE_ANALYZER, QUALITY_GATE])
+    return Catalogue(
+        [
+            TEST_GENERATOR,
+            TEST_EXECUTOR,
+            COVERAGE_ANALYZER,
+            QUALITY_GATE,
+            FLEET_COMMANDER,
+            REQUIREMENTS_VALIDATOR,
+        ]
+    )

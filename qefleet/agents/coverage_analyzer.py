@@ -9,9 +9,11 @@ from pydantic import BaseModel, Field
 
 from qefleet.agents.agent import Agent, Judgement, StepContext
 from qefleet.agents.evidence import keep_all, keep_evidence
+from qefleet.agents.measures import COVERAGE, TESTS
+from qefleet.agents.parts import confined, measured_first, uncovered_files
 from qefleet.contracts.base import Model
 from qefleet.contracts.coverage import CoverageDetails, CoverageReport, CoverageTotals
-from qefleet.contracts.measured import Measurement, ToolRun
+from qefleet.contracts.measured import Measured, Measurement, ToolRun
 from qefleet.contracts.steps import Finding
 from qefleet.tools.coverage import coverage_metrics, file_changes, parse_coverage, worst_gaps
 from qefleet.tools.diff import DiffCoverage, diff_coverage, diff_metrics
@@ -19,6 +21,7 @@ from qefleet.tools.ground import read_json
 from qefleet.tools.suite import run_suite, suite_metrics
 
 _LISTED_PLACES = 50
+_BEFORE = "coverage.before.lines_total"
 
 
 class CoverageAnalyzerOptions(Model):
@@ -51,7 +54,7 @@ async def _measure(ctx: StepContext) -> Finding:
             else None
         )
     tools = list(run.tools)
-    report = run.coverage
+    report = confined(run.coverage, ctx.item) if run.coverage else None
     reason = "; ".join(run.details.notes) or "coverage did not run"
     metrics = suite_metrics(run) | coverage_metrics(
         report.totals if report else None, tool=len(tools) - 1, reason=reason
@@ -59,7 +62,7 @@ async def _measure(ctx: StepContext) -> Finding:
     if ctx.changes:
         metrics |= diff_metrics(changed, tool=len(tools) - 1, reason=reason)
     before = report
-    if any(result.patch for result in ctx.earlier):
+    if ctx.patches:
         tool, before = await _measured_before(ctx)
         tools += [tool] if tool else []
     metrics |= coverage_metrics(
@@ -85,20 +88,21 @@ async def _measure(ctx: StepContext) -> Finding:
         headline=_headline(report, before) + (_of_changes(changed) if changed else ""),
         artifacts=await keep_all(ctx.artifacts, run.artifacts),
         evidence=await keep_evidence(ctx.artifacts, evidence) if evidence else None,
+        items=await ctx.keep_items(uncovered_files(report)) if report and not ctx.item else None,
     )
 
 
 async def _measured_before(ctx: StepContext) -> tuple[ToolRun | None, CoverageReport | None]:
     """What an earlier step measured on the project as it came, with the tool run that says so."""
-    result = ctx.latest("coverage.before.lines_total")
-    tool = (
-        next((t for t in result.measured.tools if t.tool == "coverage" and t.artifact), None)
-        if result
-        else None
-    )
-    if tool is None or tool.artifact is None:
+    measurement = measured_first(ctx, _BEFORE)
+    metric = measurement.metrics[_BEFORE] if measurement else None
+    if measurement is None or not isinstance(metric, Measured):
         return None, None
-    return tool, parse_coverage(json.loads(await ctx.artifacts.get(tool.artifact.digest)))
+    tool = measurement.tools[metric.tool]
+    if tool.artifact is None:
+        return None, None
+    report = parse_coverage(json.loads(await ctx.artifacts.get(tool.artifact.digest)))
+    return tool, confined(report, ctx.item) if report else None
 
 
 def _headline(after: CoverageReport | None, before: CoverageReport | None) -> str:
@@ -135,6 +139,7 @@ COVERAGE_ANALYZER = Agent(
     purpose="Measures line and branch coverage before and after, by file, and finds the largest gaps.",
     tier="moderate",
     tools=("coverage", "pytest"),
+    measures=(*TESTS, *COVERAGE),
     options=CoverageAnalyzerOptions,
     measure=_measure,
     judgement=Judgement(prompt="coverage-analyzer", response=CoverageJudgement),

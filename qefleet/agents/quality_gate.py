@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic import BaseModel
 
 from qefleet.agents.agent import Agent, Judgement, StepContext
 from qefleet.agents.evidence import keep_evidence
+from qefleet.agents.measures import COVERAGE, TESTS
 from qefleet.contracts.measured import Measured, Measurement, Metric, ToolRun
 from qefleet.contracts.runs import AgentResult, Decision
 from qefleet.contracts.steps import Finding
@@ -22,8 +24,13 @@ class GateExplanation(BaseModel):
 
 
 async def _measure(ctx: StepContext) -> Finding:
-    metrics, tools = _gathered(ctx.earlier)
-    gate = decide(ctx.thresholds, metrics, diff=ctx.changes is not None)
+    metrics, tools = _gathered(ctx.completed)
+    gate = decide(
+        ctx.thresholds,
+        metrics,
+        failed_steps=_failed_steps(ctx.earlier),
+        diff=ctx.changes is not None,
+    )
     used = {part: metrics[part] for part in metrics if part.startswith(("tests.", "coverage.", "diff."))}
     evidence = [rule.model_dump(mode="json") for rule in gate.rules if not rule.passed]
     return Finding(
@@ -34,8 +41,17 @@ async def _measure(ctx: StepContext) -> Finding:
     )
 
 
+def _failed_steps(results: Sequence[AgentResult]) -> int:
+    """Steps that failed or were cancelled; of an expansion each item that did, and the step for none."""
+    counted = 0
+    for result in results:
+        items = int(result.measured.value("items.failed") or 0)
+        counted += items or (result.status in ("failed", "cancelled"))
+    return counted
+
+
 def _gathered(results: Sequence[AgentResult]) -> tuple[dict[str, Metric], list[ToolRun]]:
-    """All metrics of the steps before, the latest of each name, with the tool runs that gave them."""
+    """All metrics of completed steps, the latest of each name, with the tool runs that gave them."""
     metrics: dict[str, Metric] = {}
     tools: list[ToolRun] = []
     for result in results:
@@ -57,6 +73,8 @@ QUALITY_GATE = Agent(
     purpose="Decides GO, CONDITIONAL or NO_GO by arithmetic over what was measured and the run's thresholds.",
     tier="simple",
     tools=(),
+    measures=tuple(replace(measure, relayed=True) for measure in (*TESTS, *COVERAGE)),
+    gates=True,
     measure=_measure,
     judgement=Judgement(prompt="quality-gate", response=GateExplanation),
     memory_key="quality/decisions",

@@ -8,11 +8,15 @@ from pydantic import BaseModel, Field
 
 from qefleet.agents.agent import Agent, Judgement, StepContext
 from qefleet.agents.evidence import keep_all, keep_evidence
+from qefleet.agents.measures import TESTS
+from qefleet.agents.parts import added_for_item, file_items
 from qefleet.contracts.base import Model
 from qefleet.contracts.execution import ExecutionDetails, SuiteOutcome
 from qefleet.contracts.measured import Measured, Measurement, Metric, Unmeasured
 from qefleet.contracts.steps import Finding
+from qefleet.tools.project import read_layout
 from qefleet.tools.suite import SuiteRun, files_of, run_suite, suite_metrics
+from qefleet.workspace.workspace import Workspace
 
 
 class TestExecutorOptions(Model):
@@ -42,7 +46,10 @@ class FailureTriage(BaseModel):
 async def _measure(ctx: StepContext) -> Finding:
     options: TestExecutorOptions = ctx.options
     async with ctx.workspace() as workspace:
-        run = await run_suite(workspace, coverage=False, only=options.only, timeout_s=options.timeout_s)
+        only = options.only or await _of_item(ctx, workspace)
+        if only is None:
+            return _nothing()
+        run = await run_suite(workspace, coverage=False, only=only, timeout_s=options.timeout_s)
     metrics, tools, artifacts = suite_metrics(run), list(run.tools), list(run.artifacts)
     details, headline = run.details, suite_headline(run.details)
     if ctx.changes is not None:
@@ -63,6 +70,7 @@ async def _measure(ctx: StepContext) -> Finding:
         headline=headline,
         artifacts=await keep_all(ctx.artifacts, artifacts),
         evidence=await keep_evidence(ctx.artifacts, failing) if failing else None,
+        items=None if ctx.item else await ctx.keep_items(file_items(run.test_files)),
     )
 
 
@@ -83,6 +91,30 @@ async def _failed_before(
     return Measured(value=len(failing & run.failing_ids), unit="tests", tool=1), run
 
 
+async def _of_item(ctx: StepContext, workspace: Workspace) -> list[str] | None:
+    """What to run for the step's item; the empty list is the whole suite, None is nothing at all.
+
+    The item's own test files. Else the test files that steps before this one have added for the same item,
+    which may be none: what was not generated can't be executed, and the whole suite says nothing about it.
+    Without test files and without such steps the item tells nothing about what to run: the whole suite.
+    """
+    if ctx.item is None:
+        return []
+    layout = read_layout(workspace.project)
+    if own := [path for path in ctx.item.paths if layout.is_test_file(path)]:
+        return own
+    added = await added_for_item(ctx)
+    if added is None:
+        return []
+    return [path for path in added if layout.is_test_file(path)] or None
+
+
+def _nothing() -> Finding:
+    reason = "nothing was generated for this part, so nothing was run"
+    metrics: dict[str, Metric] = {measure.name: Unmeasured(reason=reason) for measure in TESTS}
+    return Finding(measurement=Measurement(metrics=metrics), headline=reason)
+
+
 def suite_headline(details: ExecutionDetails) -> str:
     """One line for people: how many passed, and which failed first."""
     counts = details.counts
@@ -101,6 +133,7 @@ TEST_EXECUTOR = Agent(
     purpose="Runs the project's whole test suite, with the tests that were generated, and names what fails.",
     tier="simple",
     tools=("pytest",),
+    measures=TESTS,
     options=TestExecutorOptions,
     measure=_measure,
     judgement=Judgement(prompt="test-executor", response=FailureTriage),

@@ -9,12 +9,15 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from qefleet.agents.agent import Agent, LoopOptions, StepContext
+from qefleet.agents.agent import Agent, LoopOptions, Measure, StepContext
 from qefleet.agents.evidence import keep_all
+from qefleet.agents.measures import COVERAGE_BEFORE, TESTS
+from qefleet.agents.parts import is_about
 from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.generation import Filter, GenerationDetails, GenerationState, Segment
 from qefleet.contracts.generation import Verdict as TestVerdict
+from qefleet.contracts.items import Item
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
 from qefleet.llm.question import Question
@@ -81,12 +84,13 @@ async def _measure(ctx: StepContext) -> Finding:
         refusal = _refusal(options, base)
         if refusal or base.coverage is None:
             return _nothing(measurement, refusal, base.details.notes, artifacts)
-        state = await begin_generation(workspace, base)
+        state = _confined(await begin_generation(workspace, base), ctx.item)
         segments = segments_to_cover(ctx, workspace.project, state)
     if not segments:
         missing = sum(map(len, state.open_lines.values())) + sum(map(len, state.open_branches.values()))
         uncovered = "no function is uncovered" if ctx.changes is None else "no changed function is uncovered"
-        why = f"nothing to gain: {uncovered if missing else 'everything is covered'}"
+        where = f" in {ctx.item.id}" if ctx.item else ""
+        why = f"nothing to gain: {uncovered if missing else 'everything is covered'}{where}"
         return _nothing(measurement, why, state.notes, artifacts)
     progress = GenerationProgress(segments=segments, generation=state, base=measurement)
     return Finding(
@@ -109,6 +113,18 @@ def segments_to_cover(ctx: StepContext, project: Path, state: GenerationState) -
     found = find_segments(project, lines, branches, most=_LOOKED_THROUGH)
     changed = [part for part in found if changes.touch(part.file, part.start_line, part.end_line)]
     return changed[: options.max_segments]
+
+
+def _confined(state: GenerationState, item: Item | None) -> GenerationState:
+    """Only what is open in the item's files: what its tests reach elsewhere is another item's to gain."""
+    return state.model_copy(
+        update={
+            "open_lines": {path: lines for path, lines in state.open_lines.items() if is_about(item, path)},
+            "open_branches": {
+                path: pairs for path, pairs in state.open_branches.items() if is_about(item, path)
+            },
+        }
+    )
 
 
 def _refusal(options: TestGeneratorOptions, base: SuiteRun) -> str:
@@ -257,6 +273,18 @@ def _filters_run(progress: GenerationProgress, judged: ArtifactRef) -> ToolRun:
     )
 
 
+_GENERATION = tuple(
+    Measure(name, "mutants" if name.startswith("mutants.") else "tests", additive=True)
+    for name in (
+        "generation.proposed",
+        "generation.kept",
+        *(f"generation.rejected.{name}" for name in Filter),
+        "mutants.killed",
+        "mutants.total",
+    )
+)
+
+
 def _generation_metrics(details: GenerationDetails, *, tool: int) -> dict[str, Metric]:
     def count(value: int, unit: str = "tests") -> Measured:
         return Measured(value=value, unit=unit, tool=tool)
@@ -331,6 +359,7 @@ TEST_GENERATOR = Agent(
     purpose="Proposes tests for uncovered code and keeps those that pass, gain coverage and kill mutants.",
     tier="complex",
     tools=("pytest", "coverage", "mutmut", "hypothesis"),
+    measures=(*TESTS, *COVERAGE_BEFORE, *_GENERATION),
     options=TestGeneratorOptions,
     measure=_measure,
     loop=_Generation(),

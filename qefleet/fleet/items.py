@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from qefleet.agents.agent import Agent
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun
 from qefleet.contracts.runs import AgentResult, StepError, StepStatus
 from qefleet.contracts.steps import SumUp
 
 _NAMED_FAILURES = 10
+_METRICS = TypeAdapter[dict[str, Metric]](dict[str, Metric])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,7 @@ def sum_of_items(request: SumUp, rows: Sequence[dict[str, Any]], agent: Agent) -
         "items.completed": (counts["completed"], "items"),
         "items.failed": (counts["failed"] + counts["cancelled"], "items"),
     }
+    metrics |= _sums(rows, agent)
     failures = [row for row in rows if row["status"] == "failed"]
     notes = [
         f"{row['step']} failed: {row['error']['type']}: {row['error']['message']}"
@@ -89,6 +93,17 @@ def sum_of_items(request: SumUp, rows: Sequence[dict[str, Any]], agent: Agent) -
     )
     listing = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode()
     return Summed(listing=listing, base=base, metrics=metrics)
+
+
+def _sums(rows: Sequence[dict[str, Any]], agent: Agent) -> dict[str, tuple[float, str]]:
+    """What the agent declares additive, over the items that measured it, whatever their end was."""
+    units = {measure.name: measure.unit for measure in agent.measures if measure.additive}
+    sums: dict[str, float] = {}
+    for row in rows:
+        for name, metric in _METRICS.validate_python(row["metrics"] or {}).items():
+            if name in units and isinstance(metric, Measured):
+                sums[name] = sums.get(name, 0.0) + metric.value
+    return {name: (value, units[name]) for name, value in sums.items()}
 
 
 def _status(error: StepError | None) -> StepStatus:

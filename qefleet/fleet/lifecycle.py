@@ -7,14 +7,12 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from qefleet.agents.agent import Agent, LoopOptions
+from qefleet.agents.agent import LoopOptions
 from qefleet.agents.catalogue import Catalogue
+from qefleet.agents.checks import check_condition, check_options
 from qefleet.contracts.flows import FlowStep, ancestors
 from qefleet.contracts.items import Item, ItemList, ItemPage
 from qefleet.contracts.patterns import StepSpec
-from qefleet.contracts.runs import AgentSpec
 from qefleet.contracts.steps import (
     AddedSteps,
     AddSteps,
@@ -99,6 +97,7 @@ class Lifecycle:
             fairness_key=_fairness_key(str(target) if target else request.workflow_id),
             looks_at_target=target is not None,
         )
+        self._check_conditions(request, plan)
         await self._store.open(request, plan)
         return plan
 
@@ -130,7 +129,7 @@ class Lifecycle:
 
     def _step(self, spec: StepSpec) -> StepPlan:
         agent = self._catalogue.get(spec.spec.agent, field=agent_field(spec))
-        options = parse_options(agent, spec.spec, field=f"{spec.field}.options")
+        options = check_options(agent, spec.spec.options, field=f"{spec.field}.options")
         loop = options if isinstance(options, LoopOptions) else LoopOptions(max_rounds=1)
         return StepPlan(
             step=spec.step,
@@ -143,7 +142,14 @@ class Lifecycle:
             options=spec.spec.options,
             timeout_minutes=spec.spec.timeout_minutes,
             approval=spec.spec.approval,
+            needs_judgement=agent.judgement is not None and agent.judgement.required,
         )
+
+    def _check_conditions(self, request: OpenRun, plan: Plan) -> None:
+        agents = {step.step: self._catalogue.get(step.agent) for step in plan.steps if not step.operation}
+        expanded = {spec.step for step in plan.flow if step.for_each for spec in step.specs("")}
+        for check in [*request.conditions, *_conditions_of(plan.flow)]:
+            check_condition(check, agents, expanded=expanded)
 
     async def store_items(self, request: StoreItems) -> ItemList:
         """Write an expansion's list down: as given, or the snapshot's files that a glob matches.
@@ -276,17 +282,3 @@ def _fairness_key(target: str) -> str:
     name = target.rpartition("@")[0] if target.startswith("git+") and "@" in target else target
     encoded = name.encode()
     return name if len(encoded) <= _FAIRNESS_BYTES else hashlib.sha256(encoded).hexdigest()
-
-
-def parse_options(agent: Agent, spec: AgentSpec, *, field: str) -> object:
-    """An agent's options, checked.
-
-    Raises:
-        InvalidInput: An option is unknown or has an unusable value.
-    """
-    try:
-        return agent.options.model_validate(spec.options)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        path = ".".join([field, *(str(part) for part in first["loc"])])
-        raise InvalidInput(path, first["msg"]) from None

@@ -11,6 +11,7 @@ from qefleet.contracts.runs import AgentResult, Usage
 from qefleet.contracts.steps import Closed, CloseRun
 from qefleet.fleet.store import RunEntry
 from qefleet.memory.artifacts import Artifacts
+from qefleet.workspace.patches import combine_patches
 
 
 async def write_report(
@@ -28,7 +29,7 @@ async def write_report(
     patches = [await artifacts.get(result.patch) for result in results if result.patch]
     patch: ArtifactRef | None = None
     if patches:
-        patch = await artifacts.put(b"".join(patches), name="run.patch", media_type="text/x-diff")
+        patch = await artifacts.put(combine_patches(patches), name="run.patch", media_type="text/x-diff")
     text = render(request, entry=entry, results=results, usage=usage, patch=patch)
     report = await artifacts.put(text.encode(), name="report.md", media_type="text/markdown")
     return Closed(report=report, patch=patch, usage=usage)
@@ -89,6 +90,8 @@ def _metrics(result: AgentResult) -> list[str]:
 
 def _details(result: AgentResult) -> list[str]:
     details = result.measured.details
+    if not details:  # the step failed before it measured, or it is a sum over items
+        return []
     match result.agent:
         case "quality-gate":
             gate = GateDecision.model_validate(details)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
@@ -105,15 +106,16 @@ class Steps:
         Raises:
             RunError, ModelUnavailable: As `propose`.
         """
-        agent, entry, _ = await self._context(request)
+        agent, entry, ctx = await self._context(request)
         assert agent.judgement is not None, f"{agent.id} gives evidence only where it declares a judgement"
-        prompt = load_prompt(agent.judgement.prompt)
+        prompt = load_prompt(agent.judgement.prompt, agent.judgement.package)
         evidence = (await self._artifacts.get(request.evidence)).decode()
         question = Question(
             system=prompt.system,
             instruction=prompt.fill(),
             context=evidence,
             response=agent.judgement.response,
+            check=partial(agent.judgement.check, ctx) if agent.judgement.check else None,
         )
         return await self._ask(agent, entry, question, f"{request.step}/judge")
 
@@ -194,8 +196,11 @@ class Steps:
             workspace=lambda: self._workspaces.open(
                 entry.require_snapshot(), entry.require_environment(), patches
             ),
+            catalogue=self._catalogue,
             keep_items=lambda items: self._store.store_items(step.run, step.step, items),
             item=await self._store.item(step),
+            patches=patches,
+            uses_model=entry.plan.uses_model,
             **await self._diff_mode(entry),
         )
         return agent, entry, context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qefleet.errors import ModelUnusable
 from qefleet.llm.call import Call, call_model
 from qefleet.llm.question import Question, Reply, T, json_schema, user_text
-from qefleet.llm.reply import UnusableReplyError, parse_reply
+from qefleet.llm.reply import UnusableReplyError, read_answer
 from qefleet.llm.tokens import CallIdentity, mint
 
 __all__ = ["ATTEMPTS", "ModelClient", "Question", "Reply"]
@@ -49,7 +49,12 @@ class ModelClient:
             token = mint(identity.model_copy(update={"ordinal": ordinal}), self._secret)
             try:
                 raw = await call_model(self._call(question, model, token, complaint))
-                value = parse_reply(raw.text, question.response, cut_off=raw.finish_reason == "length")
+                value = read_answer(
+                    raw.text,
+                    question.response,
+                    cut_off=raw.finish_reason == "length",
+                    check=question.check,
+                )
             except UnusableReplyError as error:
                 complaint = str(error)
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +34,8 @@ class Question(Generic[T]):
         temperature: 0 to 2; left out for models that refuse it.
         native_schema: Whether the provider is to constrain the answer by its JSON Schema; None for where
             that is known to work.
+        check: Raises ValueError for an answer of the right type that can't be used all the same, in words
+            for the model that is asked again. It must say the same of the same answer each time.
     """
 
     system: str
@@ -43,6 +45,7 @@ class Question(Generic[T]):
     max_output_tokens: int = 2048
     temperature: float = 0.0
     native_schema: bool | None = None
+    check: Callable[[T], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lionagi.ln.fuzzy import (
@@ -22,6 +22,29 @@ _FAULTS_SHOWN = 5
 
 class UnusableReplyError(Exception):
     """A reply came, and it can't be used; the message is for the model that is asked again."""
+
+
+def read_answer(
+    text: str, response: type[T], *, cut_off: bool, check: Callable[[T], None] | None = None
+) -> T:
+    """Read the answer out of a reply, and have it checked.
+
+    Args:
+        text: As the model wrote it, thinking aloud included.
+        response: Type of the answer.
+        cut_off: Whether it ran into its limit.
+        check: Raises ValueError for an answer that can't be used.
+
+    Raises:
+        UnusableReplyError: There is no such answer in it, or it is refused.
+    """
+    value = parse_reply(text, response, cut_off=cut_off)
+    if check:
+        try:
+            check(value)
+        except ValueError as error:
+            raise UnusableReplyError(f"it can't be accepted ({error}).") from error
+    return value
 
 
 def parse_reply(text: str, response: type[T], *, cut_off: bool) -> T:

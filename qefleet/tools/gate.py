@@ -7,16 +7,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qefleet.contracts.gate import GateDecision, RuleResult
-from qefleet.contracts.measured import Measured, Metric
+from qefleet.contracts.measured import Measured, Metric, Unmeasured
 from qefleet.contracts.runs import Decision, Thresholds
 
 
-def decide(thresholds: Thresholds, metrics: Mapping[str, Metric], *, diff: bool = False) -> GateDecision:
+def decide(
+    thresholds: Thresholds,
+    metrics: Mapping[str, Metric],
+    *,
+    failed_steps: int = 0,
+    diff: bool = False,
+) -> GateDecision:
     """Check every threshold that is set, and that no coverage is lost where some agent looked at it.
 
     | rule | metric | severity |
     |---|---|---|
     | `failed_tests_max` | `tests.failed` + `tests.errors` | hard |
+    | `failed_steps_max` | `steps.failed` | hard |
     | `coverage_drop_max` | `coverage.before.line_percent` - `coverage.line_percent` | hard |
     | `line_percent_min` | `coverage.line_percent` | soft |
     | `branch_percent_min` | `coverage.branch_percent` | soft |
@@ -38,18 +45,24 @@ def decide(thresholds: Thresholds, metrics: Mapping[str, Metric], *, diff: bool 
 
     Args:
         thresholds: What is asked for.
-        metrics: What was measured, by name.
+        metrics: What the steps before have measured.
+        failed_steps: Of them, how many failed or were cancelled, items of expansions among them. It is
+            counted, not measured: the rule names it `steps.failed`.
         diff: Whether the run is in diff mode.
     """
     if thresholds.coverage_drop_max is None and "coverage.line_percent" in metrics:
         thresholds = thresholds.model_copy(update={"coverage_drop_max": 0.0})
+    numbers = {name: metric.value for name, metric in metrics.items() if isinstance(metric, Measured)}
+    numbers["steps.failed"] = float(failed_steps)
     asked = [
         (rule, float(limit))
         for rule in (_DIFF_RULES if diff else _RULES)
         if (limit := getattr(thresholds, rule.threshold)) is not None
     ]
     left_out = {rule.threshold: why for rule, _ in asked if (why := _nothing_changed(rule, metrics))}
-    results = [_check(rule, limit, metrics) for rule, limit in asked if rule.threshold not in left_out]
+    results = [
+        _check(rule, limit, numbers, metrics) for rule, limit in asked if rule.threshold not in left_out
+    ]
     failed = [result for result in results if not result.passed]
     hard = [result for result in failed if result.severity == "hard" or result.actual is None]
     if hard:
@@ -82,6 +95,7 @@ _RULES = (
     _Rule(
         "failed_tests_max", "tests.failed", "hard", "at most", ("tests.failed", "tests.errors"), float.__add__
     ),
+    _Rule("failed_steps_max", "steps.failed", "hard", "at most", ("steps.failed",), _same),
     _Rule(
         "coverage_drop_max",
         "coverage.drop",
@@ -111,7 +125,7 @@ _DIFF_RULES = (
         float.__add__,
         less="tests.failed_before",
     ),
-    *(rule for rule in _RULES if rule.threshold == "coverage_drop_max"),
+    *(rule for rule in _RULES if rule.threshold in {"coverage_drop_max", "failed_steps_max"}),
     _Rule("line_percent_min", "diff.line_percent", "soft", "at least", ("diff.line_percent",), _same),
     _Rule("branch_percent_min", "diff.branch_percent", "soft", "at least", ("diff.branch_percent",), _same),
 )
@@ -128,17 +142,17 @@ def _nothing_changed(rule: _Rule, metrics: Mapping[str, Metric]) -> str | None:
     return why if isinstance(total, Measured) and total.value == 0 else None
 
 
-def _check(rule: _Rule, limit: float, metrics: Mapping[str, Metric]) -> RuleResult:
-    values: list[float] = []
+def _check(
+    rule: _Rule, limit: float, numbers: Mapping[str, float], metrics: Mapping[str, Metric]
+) -> RuleResult:
     for name in rule.parts:
-        metric = metrics.get(name)
-        if not isinstance(metric, Measured):
-            why = metric.reason if metric else "no tool measured it"
+        if name not in numbers:
+            metric = metrics.get(name)
+            why = metric.reason if isinstance(metric, Unmeasured) else "no tool measured it"
             return _result(rule, limit, None, passed=False, reason=f"{name} is not measured: {why}")
-        values.append(metric.value)
+    values = [numbers[name] for name in rule.parts]
     actual = rule.combine(*values)
-    if rule.less and isinstance(less := metrics.get(rule.less), Measured):
-        actual -= less.value
+    actual -= numbers.get(rule.less or "", 0.0)
     passed = actual <= limit if rule.wants == "at most" else actual >= limit
     return _result(
         rule,

@@ -23,6 +23,8 @@ class JUnit:
     """In the order of the file, all of them."""
     collection_errors: int
     """Files that could not be imported; each counts as an error."""
+    files: tuple[str, ...] = ()
+    """Test files that ran, sorted."""
     unfinished: int = 0
     """Tests that began and never ended, as `pytest.exit` within one leaves it; they are in no count."""
 
@@ -96,8 +98,43 @@ def parse_junit(content: bytes | None) -> JUnit | None:
         ),
         failing=tuple(failing for _, failing in worst.values() if failing),
         collection_errors=collection,
+        files=tuple(sorted({node_id.partition("::")[0] for node_id in worst if ".py::" in node_id})),
         unfinished=unfinished,
     )
+
+
+@dataclass(frozen=True)
+class TestRecord:
+    """One test of a report."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    node_id: str
+    outcome: str
+    """`passed`, `skipped`, `failure` or `error`: the worst of its phases."""
+    requirements: tuple[str, ...]
+    """As its `requirement` markers name them."""
+    scenario: str | None
+    """Name of the pytest-bdd scenario that it runs."""
+
+
+def parse_records(content: bytes | None) -> list[TestRecord]:
+    """Each test of a JUnit file with what it says it is about; empty where there is no report."""
+    if parse_junit(content) is None or content is None:
+        return []
+    worst: dict[str, TestRecord] = {}
+    for suite in JUnitXml.fromstring(content):
+        for case in suite:
+            node_id, properties = _node_id(case), list(_properties(case))
+            kind, _ = _outcome(node_id, case)
+            if node_id and (node_id not in worst or _RANK[kind] >= _RANK[worst[node_id].outcome]):
+                worst[node_id] = TestRecord(
+                    node_id,
+                    kind,
+                    tuple(value for name, value in properties if name == "qe_requirement"),
+                    next((value for name, value in properties if name == "qe_scenario"), None),
+                )
+    return list(worst.values())
 
 
 _RANK = {"passed": 0, "skipped": 1, "failure": 2, "error": 3}
@@ -114,14 +151,18 @@ def _skipped(case: TestCase) -> str:
     return next((_text(result.message) for result in case.result if isinstance(result, Skipped)), "")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
-def _node_id(case: TestCase) -> str:
+def _properties(case: TestCase) -> Iterable[tuple[str, str]]:
     # junitparser's attributes are untyped; each is a string or None
     found = cast("Iterable[Iterable[Property]]", case.iterchildren(Properties))  # pyright: ignore[reportUnknownMemberType]
     for properties in found:
         for item in properties:
-            name, value = _text(item.name), _text(item.value)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-            if name == "qe_node_id":
-                return value
+            yield _text(item.name), _text(item.value)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+
+def _node_id(case: TestCase) -> str:
+    for name, value in _properties(case):
+        if name == "qe_node_id":
+            return value
     parts = (_text(case.classname), _text(case.name))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     return "::".join(part for part in parts if part)
 

@@ -42,7 +42,7 @@ def kept_files(project: Path, layout: Layout, kept: Sequence[KeptTest]) -> dict[
                 number += 1
                 stem = "qe_" + module.replace(".", "_") + ("" if number == 1 else f"_{number}")
                 path = layout.test_file(stem)
-                if not (project / path).exists():
+                if path not in files and not (project / path).exists():
                     break
             files[path] = page.text(module)
             if marker := _package_marker(project, path):

@@ -73,6 +73,10 @@ class Layout:
                 return str(PurePosixPath(self.test_folder, pattern.replace("*", stem)))
         return str(PurePosixPath(self.test_folder, stem, self.file_patterns[0]))
 
+    def is_test_file(self, file: str) -> bool:
+        """Whether pytest would collect a file by its name."""
+        return any(fnmatch.fnmatch(PurePosixPath(file).name, pattern) for pattern in self.file_patterns)
+
     def module_of(self, file: str) -> str | None:
         """Import name of a source file, or None for one that can't be imported by name."""
         path = PurePosixPath(file)

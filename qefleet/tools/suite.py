@@ -39,6 +39,8 @@ class SuiteRun:
     """None when it wasn't asked for, or wasn't measured: `details.outcome` and the notes say why."""
     failing_ids: frozenset[str]
     """All node ids that failed, also those beyond what `details` lists."""
+    test_files: tuple[str, ...]
+    """Those whose tests ran, relative to the project, sorted."""
     artifacts: tuple[tuple[ArtifactRef, bytes], ...]
     """Reports to keep under the hashes that `tools` names."""
 
@@ -211,6 +213,7 @@ def _read(
         tools=tuple(tools),
         coverage=report,
         failing_ids=frozenset(test.node_id for test in failing),
+        test_files=junit.files if junit else (),
         artifacts=tuple(artifacts.values()),
     )
 

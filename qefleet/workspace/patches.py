@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from qefleet.errors import TargetError
@@ -53,6 +54,97 @@ def make_patch(base: Path, files: Mapping[str, str]) -> bytes:
                 line = line.rstrip(b"\n") + b"\t\n"  # noqa: PLW2901  git's own way to end a name with spaces
             parts.append(line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n")
     return b"".join(parts)
+
+
+def combine_patches(patches: Iterable[bytes]) -> bytes:
+    """One patch from those of several agents, of which some knew nothing of each other.
+
+    Agents that work side by side may each add a file of the same name, such as tests of one module. The same
+    content is added once. Of different contents of the fleet's own files (`qe_` stands in their names) the
+    later one goes to a name of its own, such as `test_qe2_module.py`.
+
+    Args:
+        patches: In the order in which they are to be applied.
+
+    Raises:
+        TargetError: Two add different files that only one of them can name; nothing is written then.
+    """
+    added: dict[str, bytes] = {}
+    parts: list[bytes] = []
+    for patch in patches:
+        renamed: dict[str, str] = {}
+        for name, section in _sections(patch):
+            if _DELETES.search(section):
+                added.pop(name, None)
+            elif _ADDS.search(section):
+                place = _placed(name, renamed)
+                if place == name and added.get(name, section) != section:
+                    own, other = _another_name(name, added)
+                    renamed[own] = other
+                    place = _placed(name, renamed)
+                if place in added:
+                    continue
+                section = _moved(section, name, place)  # noqa: PLW2901 - as it will be added
+                added[place] = section
+            else:
+                section = _moved(section, name, _placed(name, renamed))  # noqa: PLW2901 - as it will be changed
+            parts.append(section)
+    return b"".join(parts)
+
+
+def added_files(patch: bytes) -> list[str]:
+    """Files that a patch adds, relative, in its order."""
+    return [name for name, section in _sections(patch) if _ADDS.search(section)]
+
+
+_SECTION = re.compile(rb"^diff --git a/(.+) b/\1$", re.MULTILINE)
+_ADDS = re.compile(rb"^new file mode ", re.MULTILINE)
+_DELETES = re.compile(rb"^deleted file mode ", re.MULTILINE)
+_OWN = re.compile(r"(?<![a-z0-9])qe_")
+
+
+def _sections(patch: bytes) -> Iterator[tuple[str, bytes]]:
+    """Each file's part, with its name. A line of content begins with a sign, so none is taken for a head."""
+    heads = list(_SECTION.finditer(patch))
+    ends = [*(head.start() for head in heads[1:]), len(patch)]
+    if not heads and patch.strip():
+        yield "", patch
+    for head, end in zip(heads, ends, strict=True):
+        yield head[1].decode(errors="surrogateescape"), patch[head.start() : end]
+
+
+def _another_name(name: str, taken: Mapping[str, bytes]) -> tuple[str, str]:
+    """The file or folder of ours to rename, and to what."""
+    places = list(_OWN.finditer(name))
+    if not places:
+        raise TargetError(f"two agents each add {name}, and differently: let one see the other's result")
+    found = places[-1]
+    end = name.find("/", found.end())
+    own = name[:end] if end >= 0 else name
+    number = 2
+    while True:
+        other = f"{own[: found.start()]}qe{number}_{own[found.end() :]}"
+        if not any(path == other or path.startswith(f"{other}/") for path in taken):
+            return own, other
+        number += 1
+
+
+def _placed(name: str, renamed: Mapping[str, str]) -> str:
+    for own, other in renamed.items():
+        if name == own or name.startswith(f"{own}/"):
+            return other + name[len(own) :]
+    return name
+
+
+def _moved(section: bytes, name: str, place: str) -> bytes:
+    """A file's part under another name: its header says it up to four times."""
+    if place == name:
+        return section
+    head, hunks, rest = section.partition(b"\n@@ ")
+    old, new = name.encode(errors="surrogateescape"), place.encode(errors="surrogateescape")
+    for side in (b"a/", b"b/"):
+        head = head.replace(side + old, side + new)
+    return head + hunks + rest
 
 
 async def apply_patch(folder: Path, patch: bytes) -> None:

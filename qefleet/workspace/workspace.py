@@ -33,7 +33,7 @@ from qefleet.workspace.changes import find_changes
 from qefleet.workspace.environment import Built, EnvironmentBuilder
 from qefleet.workspace.index_settings import IndexSettings
 from qefleet.workspace.interpreters import Interpreter, find_interpreter
-from qefleet.workspace.patches import apply_patch
+from qefleet.workspace.patches import apply_patch, combine_patches
 from qefleet.workspace.requirements import TOOLS, fingerprint, read_plan
 from qefleet.workspace.sandbox import Finished, Limits, Mount, Sandbox
 from qefleet.workspace.source_folder import project_name, read_folder
@@ -245,8 +245,7 @@ class Workspaces:
             await asyncio.to_thread(unpack, archive, tree)
             generated = await asyncio.to_thread((folder / "generated.tar").read_bytes)
             await asyncio.to_thread(_lay_over, generated, tree)
-            for patch in patches:
-                await apply_patch(tree, await self._artifacts.get(patch))
+            await apply_patch(tree, combine_patches([await self._artifacts.get(patch) for patch in patches]))
             await asyncio.to_thread(_open_to_sandbox, tree)
 
         project = await self._cache.folder("projects", name, make)

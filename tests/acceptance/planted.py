@@ -57,10 +57,25 @@ def refuse(prompt: str, request: dict[str, Any]) -> str:
     return json.dumps({"tests": "# I would rather not", "summary": "", "first": []})
 
 
+def _plan(told: bool) -> dict[str, Any]:
+    """A plan with an agent that a commander can't have, and once that was said, one that can be followed."""
+    tests = {"id": "tests", "agent": "test-executor" if told else "quality-gate", "goal": "Run them."}
+    cover = {"id": "cover", "agent": "coverage-analyzer", "goal": "Measure.", "depends_on": ["tests"]}
+    return {"tasks": [tests, cover]}
+
+
 def answer(prompt: str, request: dict[str, Any]) -> str:
     """What the scripted provider says: the right test for the function that is asked for."""
     del request
 
     if asked := re.search(r"Write three tests for `scale_(\d+)`", prompt):
         return json.dumps({"tests": right_test(int(asked[1]))})
-    return json.dumps({"summary": "small shapes", "first": [], "causes": [], "next_steps": []})
+    if "Plan the fewest tasks" in prompt:
+        return json.dumps(_plan("can't be accepted" in prompt))
+    if asked := re.search(r'"id": "([^"]+)"\s*(?:,|})', prompt):
+        return json.dumps({"text": asked[1]})
+    if "Choose the one comment" in prompt:
+        return json.dumps({"comment": "# TODO: shapes with holes", "why": "Users have holes."})
+    return json.dumps(
+        {"requirements": [], "summary": "small shapes", "first": [], "causes": [], "next_steps": []}
+    )

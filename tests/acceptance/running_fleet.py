@@ -37,12 +37,12 @@ class RunningFleet:
     provider: ScriptedProvider
     services: EmbeddedServices
 
-    async def execute(self, run_input: Any, *, workflow_id: str) -> RunResult:
-        """Start a Pipeline and wait for its result, over restarts of the server."""
+    async def execute(self, run_input: Any, *, workflow_id: str, kind: str = "Pipeline") -> RunResult:
+        """Start a workflow and wait for its result, over restarts of the server."""
         while True:
             try:
                 handle = await self.client.start_workflow(
-                    "Pipeline",
+                    kind,
                     run_input,
                     id=workflow_id,
                     task_queue=TASK_QUEUE,

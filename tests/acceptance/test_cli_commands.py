@@ -113,6 +113,8 @@ def test_agents_are_listed_through_the_temporal_cli(tmp_path: Path) -> None:
         "test-executor",
         "coverage-analyzer",
         "quality-gate",
+        "fleet-commander",
+        "requirements-validator",
     ]
     assert refused.code == 2
 

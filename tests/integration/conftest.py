@@ -1,9 +1,14 @@
-"""A real Temporal dev server for all integration tests, with the fleet's plug-in and search attributes."""
+"""A real Temporal dev server with the fleet's plug-in, the real sandbox, an environment to run tests in."""
 
 from __future__ import annotations
 
+import compileall
+import re
+import shutil
 import sys
+import venv
 from collections.abc import AsyncIterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from on_a_server import SUGGESTED_AFTER
 from temporalio.testing import WorkflowEnvironment
 
 from qefleet.contracts import attributes
+from qefleet.workspace.sandbox import Sandbox
 from worker.plugin import qe_plugin
 
 
@@ -27,3 +33,33 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
         ],
     ) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    return Sandbox.detect(scratch_root=tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with what tools need, copied from ours, byte-compiled as prepared ones are."""
+    folder = tmp_path_factory.mktemp("environment")
+    folder.chmod(0o755)
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for name in (
+        "pytest",
+        "pluggy",
+        "iniconfig",
+        "packaging",
+        "pygments",
+        "coverage",
+        "hypothesis",
+        "sortedcontainers",
+    ):
+        for file in metadata.files(name) or ():
+            if ".." not in file.parts and file.suffix != ".pyc":
+                (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file.locate(), packages / file)
+    compileall.compile_dir(packages, quiet=2, rx=re.compile("pygments/lexers"))
+    return folder

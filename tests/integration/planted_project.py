@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 BACKEND = """
@@ -74,4 +75,15 @@ def plant(folder: Path, *, prepare: str = "", pyproject: str = PYPROJECT) -> Pat
         "from planted import double\nfrom planted._version import VERSION\n\n"
         "def test_double():\n    assert double(2) == 4\n    print('version', VERSION)\n"
     )
+    return folder
+
+
+def write_project(folder: Path, files: Mapping[str, str]) -> Path:
+    """A project that the sandbox's user may write to, as workspaces are."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
     return folder

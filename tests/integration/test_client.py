@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -125,6 +126,21 @@ async def test_an_unusable_reply_is_asked_for_again(provider: ScriptedProvider) 
         "it was empty.",
     ]
     assert (reply.ordinal, reply.attempts, reply.value.code) == (5, 3, "assert True")
+
+
+async def test_an_answer_that_is_refused_is_asked_for_again(provider: ScriptedProvider) -> None:
+    """A check beyond the schema counts like one of it, and its reason is told."""
+
+    def check(answer: Out) -> None:
+        if "assert" not in answer.code:
+            raise ValueError("code: asserts nothing")
+
+    await provider.script([Rule(reply='{"code": "pass"}', times=1), Rule(reply=GOOD)])
+
+    reply = await client(provider).ask(replace(question(), check=check), model="local", identity=identity())
+
+    assert (reply.attempts, reply.value.code) == (2, "assert True")
+    assert "it can't be accepted (code: asserts nothing)." in (await provider.requests())[1].prompt
 
 
 async def test_three_unusable_replies_are_enough(provider: ScriptedProvider) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import compileall
-import re
-import shutil
-import venv
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import pytest
+from planted_project import write_project
 
 from qefleet.contracts.coverage import CoverageTotals
 from qefleet.contracts.execution import SuiteCounts, SuiteOutcome
@@ -62,47 +58,6 @@ testpaths = ["tests"]
 """
 
 
-def _write(folder: Path, files: dict[str, str]) -> Path:
-    """A project that the sandbox's user may write to, as workspaces are."""
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    for path in [folder, *folder.rglob("*")]:
-        path.chmod(0o777 if path.is_dir() else 0o666)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    return Sandbox.detect(scratch_root=tmp_path_factory.mktemp("scratch"))
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with what tools need, copied from ours, byte-compiled as prepared ones are."""
-    folder = tmp_path_factory.mktemp("environment")
-    folder.chmod(0o755)
-    venv.create(folder, symlinks=True)
-    (packages,) = folder.glob("lib/python*/site-packages")
-    for name in (
-        "pytest",
-        "pluggy",
-        "iniconfig",
-        "packaging",
-        "pygments",
-        "coverage",
-        "hypothesis",
-        "sortedcontainers",
-    ):
-        for file in metadata.files(name) or ():
-            if ".." not in file.parts and file.suffix != ".pyc":
-                (packages / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file.locate(), packages / file)
-    compileall.compile_dir(packages, quiet=2, rx=re.compile("pygments/lexers"))
-    return folder
-
-
 _FILES = {
     "pyproject.toml": _PYPROJECT,
     "planted/__init__.py": "",
@@ -114,7 +69,7 @@ _FILES = {
 @pytest.fixture
 def ground(tmp_path: Path, environment: Path, sandbox: Sandbox) -> LocalGround:
     """The planted project, to be changed by the test."""
-    return LocalGround(_write(tmp_path / "project", _FILES), environment, sandbox)
+    return LocalGround(write_project(tmp_path / "project", _FILES), environment, sandbox)
 
 
 @dataclass(frozen=True)
@@ -140,7 +95,7 @@ async def _begin(ground: LocalGround) -> Begun:
 
 @pytest.fixture(scope="module")
 async def begun(tmp_path_factory: pytest.TempPathFactory, environment: Path, sandbox: Sandbox) -> Begun:
-    project = _write(tmp_path_factory.mktemp("begun") / "project", _FILES)
+    project = write_project(tmp_path_factory.mktemp("begun") / "project", _FILES)
     return await _begin(LocalGround(project, environment, sandbox))
 
 
@@ -180,7 +135,7 @@ async def test_a_suite_that_does_not_pass_is_told_by_its_kind(
     ground: LocalGround, test: str, outcome: SuiteOutcome
 ) -> None:
     """An exit code of success without an agreeing report is no pass."""
-    _write(ground.project, {"tests/test_mod.py": test})
+    write_project(ground.project, {"tests/test_mod.py": test})
 
     run = await run_suite(ground, coverage=False)
 
@@ -191,7 +146,7 @@ async def test_a_suite_that_does_not_pass_is_told_by_its_kind(
 
 async def test_a_suite_that_hangs_is_stopped_and_not_measured(ground: LocalGround) -> None:
     """No figure of a run that came to no end counts."""
-    _write(ground.project, {"tests/test_mod.py": "import time\ndef test_a():\n    time.sleep(600)\n"})
+    write_project(ground.project, {"tests/test_mod.py": "import time\ndef test_a():\n    time.sleep(600)\n"})
 
     run = await run_suite(ground, coverage=False, timeout_s=3)
 
@@ -205,7 +160,7 @@ async def test_failing_tests_are_named_as_pytest_takes_them(ground: LocalGround)
         "import pytest\n\n\nclass TestX:\n    @pytest.mark.parametrize('x', [1, 2])\n"
         "    def test_a(self, x):\n        assert x == 1\n"
     )
-    _write(ground.project, {"tests/test_mod.py": source})
+    write_project(ground.project, {"tests/test_mod.py": source})
 
     whole = await run_suite(ground, coverage=False)
     alone = await run_suite(ground, coverage=False, only=sorted(whole.failing_ids))
@@ -219,7 +174,7 @@ async def test_random_order_is_repeatable(ground: LocalGround) -> None:
     source = "seen = []\n" + "".join(
         f"def test_{n}():\n    seen.append({n})\n    assert len(seen) < 8 or print(seen)\n" for n in range(8)
     )
-    _write(ground.project, {"tests/test_mod.py": source})
+    write_project(ground.project, {"tests/test_mod.py": source})
 
     runs = [await run_suite(ground, coverage=False, order_seed=seed) for seed in (1, 1, 2)]
 
@@ -376,7 +331,7 @@ async def test_an_import_that_resolves_nowhere_is_rejected(begun: Begun) -> None
 
 async def test_generation_over_a_red_base_allows_the_old_failures(ground: LocalGround) -> None:
     """A test that failed before may go on failing; nothing else may."""
-    _write(ground.project, {"tests/test_red.py": "def test_red():\n    assert 0\n"})
+    write_project(ground.project, {"tests/test_red.py": "def test_red():\n    assert 0\n"})
     begun = await _begin(ground)
 
     judged = await begun.judge("tidy", "def test_a():\n    assert tidy(' a ') == 'a'\n")

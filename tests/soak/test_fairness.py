@@ -21,7 +21,8 @@ async def test_small_run_ends_in_the_first_tenth(tmp_path: Path) -> None:
     """2,000 items of one target, and 3 of another that were started later."""
     agents = await asyncio.to_thread(lay_distribution, tmp_path / "agents")
     projects = [
-        await asyncio.to_thread(make_project, tmp_path / name, functions=n) for n, name in ((1, "a"), (2, "b"))
+        await asyncio.to_thread(make_project, tmp_path / name, functions=n)
+        for n, name in ((1, "a"), (2, "b"))
     ]
 
     async with running_fleet(tmp_path / "data", extra={"PYTHONPATH": str(agents)}) as fleet:

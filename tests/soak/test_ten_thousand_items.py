@@ -1,4 +1,4 @@
-"""An expansion over ten thousand items, each with a model call, while its worker is killed again and again."""
+"""Ten thousand items, each with a model call, while the worker is killed again and again."""
 
 from __future__ import annotations
 

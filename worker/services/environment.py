@@ -14,6 +14,8 @@ _TO_FETCH = (
 )  # fmt: skip
 """For targets that are fetched and environments that are built: proxies, indexes, git's own."""
 _TEMPORAL = ("TEMPORAL_*",)
+_AGENTS = ("PYTHONPATH",)
+"""A worker finds a user's own agents where `qe` does; the gateway, which has the keys, runs none."""
 _PROVIDER_MORE = ("*_BASE_URL", "OLLAMA_HOST", "OLLAMA_API_KEY")
 _TUNING = ("QE_*",)
 """Our own variables, but for those that hold a secret or an address: these are handed over by name."""
@@ -27,7 +29,9 @@ def plain_environment(settings: Settings) -> dict[str, str]:
 
 def worker_environment(settings: Settings) -> dict[str, str]:
     """For workers: whatever fetches targets and reaches Temporal, and no provider's key."""
-    return _pick(settings, _EVERYWHERE + _TO_FETCH + _TEMPORAL + _TUNING, but=_BY_NAME + provider_variables())
+    return _pick(
+        settings, _EVERYWHERE + _TO_FETCH + _TEMPORAL + _AGENTS + _TUNING, but=_BY_NAME + provider_variables()
+    )
 
 
 def gateway_environment(settings: Settings) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A pytest plug-in of ours: node ids in the JUnit file, a seeded order, coverage contexts by test."""
+"""A pytest plug-in of ours: node ids and requirements in JUnit files, a seeded order, coverage contexts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Write the node id into the JUnit file, which otherwise can't be told from class and name."""
+    """Write into the JUnit file what it can't tell: the node id, and which requirements a test is about."""
     item.user_properties.append(("qe_node_id", item.nodeid))
+    for marker in item.iter_markers("requirement"):
+        item.user_properties += [("qe_requirement", str(argument)) for argument in marker.args]
+    scenario = getattr(getattr(item, "function", None), "__scenario__", None)  # as pytest-bdd leaves it
+    if isinstance(name := getattr(scenario, "name", None), str):
+        item.user_properties.append(("qe_scenario", name))
 
 
 class _Shuffled:

@@ -8,6 +8,7 @@ import pytest
 
 from qefleet.agents.agent import Agent
 from qefleet.agents.catalogue import built_in
+from qefleet.agents.checks import check_options
 from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.patterns import (
     ConditionalInput,
@@ -17,7 +18,6 @@ from qefleet.contracts.patterns import (
 )
 from qefleet.contracts.runs import AgentSpec, RunInput
 from qefleet.errors import InvalidInput
-from qefleet.fleet.lifecycle import parse_options
 
 
 @pytest.mark.parametrize("agent", list(built_in()), ids=lambda agent: agent.id)
@@ -64,6 +64,6 @@ def test_wrong_option_names_its_path(options: dict[str, object], field: str) -> 
     spec = AgentSpec(agent="test-generator", options=options)
 
     with pytest.raises(InvalidInput) as caught:
-        parse_options(agent, spec, field="agents.2.options")
+        check_options(agent, spec.options, field="agents.2.options")
 
     assert caught.value.field == field

@@ -35,6 +35,7 @@ def _context(changes: Changes | None, *, max_segments: int = 12) -> StepContext:
         earlier=[],
         artifacts=unused,
         workspace=unused,
+        catalogue=unused,
         keep_items=unused,
         changes=changes,
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from qefleet.llm.reply import UnusableReplyError, parse_reply
+from qefleet.llm.reply import UnusableReplyError, parse_reply, read_answer
 
 
 class Out(BaseModel):
@@ -77,3 +77,15 @@ def test_a_cut_off_answer_is_not_mended() -> None:
 def test_a_complete_answer_counts_though_it_was_cut_off() -> None:
     """What follows a complete object doesn't matter."""
     assert parse_reply(f"{JSON}\n\nThis te", Out, cut_off=True) == Out(code=CODE)
+
+
+def test_an_answer_that_fits_may_still_be_refused() -> None:
+    """What the schema can't say is checked once the answer is read; the reason goes back to the model."""
+
+    def even(answer: Out) -> None:
+        if answer.count % 2:
+            raise ValueError("count: should be even")
+
+    assert read_answer('{"code": "x", "count": 2}', Out, cut_off=False, check=even).count == 2
+    with pytest.raises(UnusableReplyError, match=r"it can't be accepted \(count: should be even\)\."):
+        read_answer('{"code": "x", "count": 3}', Out, cut_off=False, check=even)

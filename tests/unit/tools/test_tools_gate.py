@@ -45,6 +45,18 @@ def test_each_threshold_decides_by_its_severity(
     assert decide(thresholds, metrics).decision is expected
 
 
+@pytest.mark.parametrize(
+    ("allowed", "failed", "expected"),
+    [(0, 0, Decision.GO), (0, 1, Decision.NO_GO), (2, 2, Decision.GO), (None, 9, Decision.GO)],
+)
+def test_failed_steps_close_the_gate(allowed: int | None, failed: int, expected: Decision) -> None:
+    """What did not come to its end says nothing: so many of them are allowed, none by default."""
+    found = decide(Thresholds(failed_steps_max=allowed), _metrics(), failed_steps=failed)
+
+    assert found.decision is expected
+    assert ("steps.failed" in found.reason) == (expected is Decision.NO_GO)
+
+
 @pytest.mark.parametrize("name", ["tests.failed", "coverage.line_percent", "coverage.before.line_percent"])
 def test_what_is_not_measured_fails(name: str) -> None:
     """A number that no tool gave closes the gate, whether it is marked or missing, hard or soft."""
@@ -64,6 +76,7 @@ def test_reason_names_the_rules_that_decided() -> None:
     assert found.reason == "tests.failed is 2, at most 0 asked"
     assert [(rule.rule, rule.actual, rule.passed) for rule in found.rules] == [
         ("failed_tests_max", 2.0, False),
+        ("failed_steps_max", 0.0, True),
         ("coverage_drop_max", 0.0, True),
     ]
 

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from qefleet.errors import TargetError
 from qefleet.workspace.git import Git
-from qefleet.workspace.patches import apply_patch, apply_to_user_tree, make_patch
+from qefleet.workspace.patches import (
+    added_files,
+    apply_patch,
+    apply_to_user_tree,
+    combine_patches,
+    make_patch,
+)
 
 TEXTS = st.text(st.sampled_from("ab \t\n\r\x0c\u2028é"), max_size=30)
 
@@ -92,3 +98,60 @@ async def test_a_hunk_that_does_not_fit_leaves_the_users_tree_alone(base: Path) 
         await apply_to_user_tree(base, patch)
 
     assert not (base / "new.py").exists()
+
+
+async def test_agents_side_by_side_may_test_the_same_module(base: Path) -> None:
+    """The same file is added once; another of the same name gets a name of its own, and all of it applies."""
+    marker = {"tests/__init__.py": ""}
+    first = make_patch(base, {"tests/test_qe_a.py": "one = 1\n", **marker})
+    same = make_patch(base, {"tests/test_qe_a.py": "one = 1\n", **marker})
+    other = make_patch(base, {"tests/test_qe_a.py": "two = 2\n", **marker})
+    third = make_patch(base, {"tests/test_qe_a.py": "three = 3\n"})
+
+    combined = combine_patches([first, same, other, third])
+    await apply_patch(base, combined)
+
+    found = {path.name: path.read_text() for path in (base / "tests").iterdir()}
+    assert found == {
+        "__init__.py": "",
+        "test_qe_a.py": "one = 1\n",
+        "test_qe2_a.py": "two = 2\n",
+        "test_qe3_a.py": "three = 3\n",
+    }
+    assert added_files(combined) == [
+        "tests/__init__.py", "tests/test_qe_a.py", "tests/test_qe2_a.py", "tests/test_qe3_a.py",
+    ]  # fmt: skip
+
+
+async def test_a_folder_of_ours_moves_as_a_whole(base: Path) -> None:
+    """Where every test file has one name, the folder around it is what differs."""
+    first = make_patch(base, {"tests/qe_a/tests.py": "one = 1\n", "tests/qe_a/__init__.py": ""})
+    other = make_patch(base, {"tests/qe_a/tests.py": "two = 2\n", "tests/qe_a/z.py": "x = 1\n"})
+
+    await apply_patch(base, combine_patches([first, other]))
+
+    found = sorted(str(path.relative_to(base)) for path in (base / "tests").rglob("*.py"))
+    assert found == [
+        "tests/qe2_a/tests.py", "tests/qe2_a/z.py", "tests/qe_a/__init__.py", "tests/qe_a/tests.py",
+    ]  # fmt: skip
+
+
+async def test_what_one_agent_adds_the_next_one_may_change(base: Path) -> None:
+    """A file added by one patch, changed by the next: applied as one patch, as each for itself."""
+    first = make_patch(base, {"new.py": "one\n"})
+    other = base.parent / "other"
+    other.mkdir()
+    (other / "new.py").write_text("one\n")
+    second = make_patch(other, {"new.py": "one\ntwo\n"})
+
+    await apply_patch(base, combine_patches([first, second]))
+
+    assert (base / "new.py").read_text() == "one\ntwo\n"
+
+
+def test_files_that_are_not_ours_are_not_renamed(base: Path) -> None:
+    """Two agents that add one file differently are told so, by its name."""
+    patches = [make_patch(base, {"docs/b.md": text}) for text in ("one\n", "two\n")]
+
+    with pytest.raises(TargetError, match=r"two agents each add docs/b\.md, and differently"):
+        combine_patches(patches)
