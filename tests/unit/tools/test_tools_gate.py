@@ -121,4 +121,4 @@ def test_diff_mode_leaves_out_what_has_nothing_to_compare() -> None:
         "line_percent_min": "no statement has changed",
         "branch_percent_min": "no branch has changed",
     }
-    assert [rule.rule for rule in gate.rules] == ["failed_tests_max", "coverage_drop_max"]
+    assert [rule.rule for rule in gate.rules] == ["failed_tests_max", "failed_steps_max", "coverage_drop_max"]
