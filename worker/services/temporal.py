@@ -20,6 +20,14 @@ from worker.services.service import Service
 from worker.settings import Settings
 
 _ONE_LOOK_S = 2.0
+_DYNAMIC_CONFIG = {
+    # Where tasks wait for a worker, fairness keys take turns: without it they are served as they came.
+    "matching.enableFairness": "true",
+    # Turns are taken in each partition by itself. Tasks go to one; all four are still read, for what an
+    # earlier version has left there.
+    "matching.numTaskqueueWritePartitions": "1",
+}
+"""docs/decisions/0004-taking-turns.md has the measurements."""
 
 
 def temporal_service(settings: Settings, *, port: int, ui_port: int, namespace: str) -> Service:
@@ -42,6 +50,11 @@ def temporal_service(settings: Settings, *, port: int, ui_port: int, namespace: 
             *("--db-filename", str(data / "temporal.db")),
             *("--ip", HOST, "--port", str(port), "--ui-port", str(ui_port)),
             *("--namespace", namespace),
+            *(
+                word
+                for key, value in _DYNAMIC_CONFIG.items()
+                for word in ("--dynamic-config-value", f"{key}={value}")
+            ),
             *("--log-level", "warn", "--ui-disable-news-fetch"),
             *("--disable-config-file", "--disable-config-env"),
             *(
