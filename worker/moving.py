@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio.api.common.v1 import WorkflowExecution
@@ -17,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from qefleet.contracts.runs import TASK_QUEUE
 from worker.build import DEPLOYMENT
 from worker.replay import Replayed, replay
-from worker.rollout import RPC_TIMEOUT, UNVERSIONED, current_build, polled_builds
+from worker.rollout import POLL_LASTS, RPC_TIMEOUT, UNVERSIONED, current_build, polled_builds
 
 OPEN_RUNS = 'ExecutionStatus = "Running" AND TaskQueue = "{task_queue}"'
 """Visibility query for the open runs of a task queue."""
@@ -61,7 +62,11 @@ class Family:
 
 
 async def move_open_runs(
-    client: Client, *, deployment: str = DEPLOYMENT, task_queue: str = TASK_QUEUE
+    client: Client,
+    *,
+    deployment: str = DEPLOYMENT,
+    task_queue: str = TASK_QUEUE,
+    gone_for: timedelta = POLL_LASTS,
 ) -> AsyncGenerator[Family]:
     """Pin open runs whose build has no worker to the current build, if they replay with this process' code.
 
@@ -72,6 +77,7 @@ async def move_open_runs(
         client: With the fleet's plug-in or without.
         deployment: Name of the fleet's worker deployment.
         task_queue: Its task queue.
+        gone_for: A build whose workers have asked for nothing for so long has none any more.
 
     Raises:
         RPCError: The server doesn't answer; what was moved until then stays moved.
@@ -79,7 +85,7 @@ async def move_open_runs(
     target = await current_build(client, deployment)
     if target is None:
         return
-    polled = await polled_builds(client, task_queue) - {UNVERSIONED}
+    polled = await polled_builds(client, task_queue, within=gone_for) - {UNVERSIONED} | {target}
     gone = [run async for run in _open_runs(client, deployment, task_queue) if run.build not in polled]
 
     async def histories() -> AsyncGenerator[WorkflowHistory]:

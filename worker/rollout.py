@@ -25,14 +25,14 @@ from qefleet.contracts.runs import TASK_QUEUE
 from worker.build import DEPLOYMENT
 
 RPC_TIMEOUT = timedelta(seconds=5)
+POLL_LASTS = timedelta(seconds=75)
+"""A worker asks again at least this often; the server still lists one for minutes after its end."""
 UNVERSIONED = ""
 """The build of workers that tell none."""
 
 _LOG = logging.getLogger("qefleet.rollout")
 _FIRST_PAUSE_S = 0.2
 _LAST_PAUSE_S = 5.0
-_POLL_LASTS = timedelta(seconds=75)
-"""A worker asks again at least this often; the server still lists one for minutes after its end."""
 _HOPELESS = {
     RPCStatusCode.UNIMPLEMENTED,
     RPCStatusCode.INVALID_ARGUMENT,
@@ -94,8 +94,15 @@ async def current_build(client: Client, deployment: str = DEPLOYMENT) -> str | N
     return found.routing_config.current_deployment_version.build_id or None
 
 
-async def polled_builds(client: Client, task_queue: str = TASK_QUEUE) -> set[str]:
+async def polled_builds(
+    client: Client, task_queue: str = TASK_QUEUE, *, within: timedelta = POLL_LASTS
+) -> set[str]:
     """Builds that have a worker; `UNVERSIONED` stands for workers that tell none.
+
+    Args:
+        client: Of their namespace.
+        task_queue: What they poll.
+        within: How long ago a worker may have asked last.
 
     Raises:
         RPCError: The server doesn't answer.
@@ -108,7 +115,7 @@ async def polled_builds(client: Client, task_queue: str = TASK_QUEUE) -> set[str
         ),
         timeout=RPC_TIMEOUT,
     )
-    oldest = datetime.now(UTC) - _POLL_LASTS
+    oldest = datetime.now(UTC) - within
     return {
         poller.deployment_options.build_id
         for poller in found.pollers

@@ -18,6 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 from qefleet.contracts import attributes
 from qefleet.workspace.sandbox import Sandbox
 from worker.plugin import qe_plugin
+from worker.services.temporal import fairness
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,7 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     async with await WorkflowEnvironment.start_local(  # pyright: ignore[reportUnknownMemberType] - a bare generic of its own
         dev_server_existing_path=str(Path(sys.executable).with_name("temporal")),
         dev_server_log_level="error",
+        dev_server_extra_args=fairness(),
         plugins=[qe_plugin()],
         search_attributes=attributes.ALL,
         dev_server_extra_args=[

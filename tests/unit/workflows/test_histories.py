@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from changed import Changed
 from temporalio import workflow
 from temporalio.worker import Replayer
 
-from qefleet.contracts.patterns import PipelineInput
 from worker.plugin import qe_plugin
 from worker.registry import REPLAYED
 from worker.replay import history_from_json, replay_one
@@ -18,17 +18,6 @@ from worker.replay import history_from_json, replay_one
 HISTORIES = {
     path.stem: path.read_text() for path in sorted((Path(__file__).parents[2] / "histories").glob("*.json"))
 }
-
-
-@workflow.defn(name="Pipeline")
-class Changed:
-    """A Pipeline that was changed without regard for the runs that are open."""
-
-    @workflow.run
-    async def run(self, input: PipelineInput) -> str:  # noqa: A002 - as the original
-        """Wait before anything else."""
-        await workflow.sleep(1)
-        return str(input.target)
 
 
 def _type_of(kind: type[Any]) -> str | None:
