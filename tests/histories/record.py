@@ -48,6 +48,11 @@ RECORDINGS = (
     Recording(type="ParallelExpansion", value={"target": X, "over": ["a", "b"], "agents": ["test-executor"]}),
     Recording(type="Conditional"),
     Recording(
+        type="Hierarchical",
+        fleet={"commands": {"fleet-commander#0": {"tasks": [{"id": "run", "agent": "test-executor"}]}}},
+        children=("Task",),
+    ),
+    Recording(
         type="Flow",
         value={
             "target": X,
@@ -99,6 +104,9 @@ async def main(only: list[str]) -> None:
         for recording in RECORDINGS:
             if not only or recording.type in only:
                 await record(environment.client, recording)
+    # The SDK's threads still bring back what the server's end made of their last calls; they crash when
+    # Python is gone by then.
+    await asyncio.sleep(1)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     async with await WorkflowEnvironment.start_local(  # pyright: ignore[reportUnknownMemberType] - a bare generic of its own
         dev_server_existing_path=str(Path(sys.executable).with_name("temporal")),
         dev_server_log_level="error",
-        dev_server_extra_args=fairness(),
         plugins=[qe_plugin()],
         search_attributes=attributes.ALL,
         dev_server_extra_args=[
+            *fairness(),
             "--dynamic-config-value",
             f"limit.historyCount.suggestContinueAsNew={SUGGESTED_AFTER}",
         ],
