@@ -4,7 +4,7 @@ UV := .venv/bin/uv
 TARGET ?= pypi:boltons==26.2.0
 MODEL ?= local
 
-.PHONY: setup demo test soak check format lint typecheck lock audit clean
+.PHONY: setup demo test soak check format lint typecheck lock histories audit clean
 
 setup: .venv/.ready
 
@@ -23,6 +23,10 @@ setup: .venv/.ready
 lock:
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--all-extras --group dev pyproject.toml --output-file requirements.lock
+
+# ONLY="Pipeline Flow" records just these.
+histories: setup
+	PYTHONPATH=.:tests/integration .venv/bin/python tests/histories/record.py $(ONLY)
 
 demo: setup
 	.venv/bin/qe run pipeline "$(TARGET)" --model "$(MODEL)" --demo

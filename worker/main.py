@@ -15,16 +15,14 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior
 from temporalio.service import RPCError
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.agents import AgentActivities
 from activities.runs import RunActivities
 from qefleet.agents.installed import installed
-from qefleet.contracts import attributes
 from qefleet.contracts.runs import TASK_QUEUE
 from qefleet.errors import SettingsError
 from qefleet.fleet.lifecycle import Lifecycle
@@ -38,34 +36,14 @@ from qefleet.memory.artifacts import Artifacts
 from qefleet.sql.database import open_pool
 from qefleet.workspace.sandbox import Sandbox
 from qefleet.workspace.workspace import Workspaces
+from worker import rollout
+from worker.build import deployment_version
 from worker.plugin import qe_plugin
+from worker.registry import WORKFLOWS
+from worker.search_attributes import register_search_attributes
 from worker.settings import PROVIDERS, Settings, resolve_model
-from workflows.commanding import TaskWorkflow
-from workflows.conditional import Conditional
-from workflows.expansion import Expansion, ItemWorkflow
-from workflows.fan_out_fan_in import FanOutFanIn
-from workflows.flow import Flow
-from workflows.hierarchical import Hierarchical
-from workflows.parallel import Parallel
-from workflows.parallel_expansion import ParallelExpansion
-from workflows.pipeline import Pipeline
-from workflows.unknown import Unknown
 
 _LOG = logging.getLogger("qefleet.worker")
-
-WORKFLOWS = (
-    Pipeline,
-    Parallel,
-    FanOutFanIn,
-    ParallelExpansion,
-    Conditional,
-    Hierarchical,
-    Flow,
-    Expansion,
-    ItemWorkflow,
-    TaskWorkflow,
-    Unknown,
-)
 
 
 async def connect(settings: Settings, address: str | None = None) -> Client:
@@ -130,6 +108,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 pool=pool, gateway_url=settings.gateway.url, secret=settings.gateway.secret
             ),
         )
+        version = deployment_version(settings)
         of_runs, of_agents = RunActivities(lifecycle), AgentActivities(steps)
         worker = Worker(
             client,
@@ -154,34 +133,26 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 of_agents.record,
                 of_agents.sum_up,
             ],
+            deployment_config=WorkerDeploymentConfig(
+                version=version,
+                use_worker_versioning=True,
+                default_versioning_behavior=VersioningBehavior.PINNED,
+            ),
             max_concurrent_activities=8,
             graceful_shutdown_timeout=timedelta(seconds=10),
             # A killed worker's cached runs move to another one after this long.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
         )
         async with worker:
-            yield worker
+            joining = asyncio.create_task(
+                rollout.join(client, version, make_current=settings.rollout.make_current)
+            )
+            try:
+                yield worker
+            finally:
+                joining.cancel()
     finally:
         await pool.close()
-
-
-async def register_search_attributes(client: Client) -> None:
-    """Make the fleet's search attributes known to the namespace; those that are there stay as they are."""
-    types = {
-        "keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-        "double": IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
-    }
-    service = client.operator_service
-    known = await service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
-    missing = {
-        key.name: types["double" if key is attributes.COST_USD else "keyword"]
-        for key in attributes.ALL
-        if key.name not in known.custom_attributes
-    }
-    if missing:
-        await service.add_search_attributes(
-            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
-        )
 
 
 def _program(name: str) -> Path:

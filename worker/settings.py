@@ -117,6 +117,16 @@ class Ci:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How a worker of this build joins those that are there."""
+
+    build_id: str | None
+    """A name for this build in place of version and commit."""
+    make_current: bool
+    """New runs go to this build from the worker's start on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All that can be set. `Settings.load()` is the only reader of the environment."""
 
@@ -126,6 +136,7 @@ class Settings:
     models: Models
     gateway: Gateway
     ports: Ports
+    rollout: Rollout
     unsafe_no_sandbox: bool
     ci: Ci
     environment: Mapping[str, str] = field(repr=False)
@@ -167,6 +178,7 @@ class Settings:
                 gateway=read.gateway_port,
                 local_model=read.local_model_port,
             ),
+            rollout=Rollout(build_id=read.build_id, make_current=read.make_current),
             unsafe_no_sandbox=read.unsafe_no_sandbox,
             ci=_ci(os.environ),
             environment=dotenv | dict(os.environ),
@@ -264,6 +276,7 @@ def _http_url(text: str) -> str:
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+BuildId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
 ModelName = Annotated[str, AfterValidator(_model)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
@@ -292,6 +305,8 @@ class _Environment(BaseSettings):
     local_model_port: Port | None = None
     unsafe_no_sandbox: bool = False
     prices: Path | None = None
+    build_id: BuildId | None = None
+    make_current: bool = False
     temporal_port: Port | None = None
     ui_port: Port | None = None
 

@@ -11,7 +11,8 @@ from worker.cli import execute
 from worker.cli.app import app
 
 _COMMANDS = (
-    *("up", "run", "doctor", "agents", "report", "calls", "learning", "worker", "gateway", "migrate"),
+    *("up", "run", "doctor", "agents", "report", "calls", "learning", "replay"),
+    *("worker", "gateway", "migrate"),
     *("memory", "memory store", "memory retrieve", "memory search", "memory delete"),
 )
 
@@ -152,7 +153,7 @@ def test_migrating_again_changes_nothing(tmp_path: Path, database: str) -> None:
     """The fixture's database is migrated."""
     ended = qe("migrate", "--json", env=environment(tmp_path, QE_DATABASE_URL=database), cwd=tmp_path)
 
-    assert (ended.code, ended.json) == (0, {"applied": []})
+    assert (ended.code, ended.json["applied"]) == (0, [])
 
 
 def test_unreachable_database_is_told_without_its_password(tmp_path: Path) -> None:

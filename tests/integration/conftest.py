@@ -18,6 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 from qefleet.contracts import attributes
 from qefleet.workspace.sandbox import Sandbox
 from worker.plugin import qe_plugin
+from worker.services.temporal import fairness
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,7 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
         plugins=[qe_plugin()],
         search_attributes=attributes.ALL,
         dev_server_extra_args=[
+            *fairness(),
             "--dynamic-config-value",
             f"limit.historyCount.suggestContinueAsNew={SUGGESTED_AFTER}",
         ],

@@ -13,8 +13,8 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from qefleet.contracts.runs import TASK_QUEUE, RunResult
-from worker.main import WORKFLOWS
 from worker.plugin import qe_plugin
+from worker.registry import WORKFLOWS
 
 SUGGESTED_AFTER = 400
 """Events after which this server suggests to continue as new: expansions of a hundred items do, too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import agents, calls, doctor, learning, memory, processes, report, run, up
+from worker.cli import agents, calls, doctor, learning, memory, processes, replay, report, run, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,7 @@ app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("calls", epilog=calls.EXAMPLES)(calls.calls)
 app.command("learning", epilog=learning.EXAMPLES)(learning.learning)
 app.add_typer(memory.app, name="memory")
+app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
 app.command("worker", epilog=processes.WORKER_EXAMPLES)(processes.worker)
 app.command("gateway", epilog=processes.GATEWAY_EXAMPLES)(processes.gateway)
 app.command("migrate", epilog=processes.MIGRATE_EXAMPLES)(processes.migrate)

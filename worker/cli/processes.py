@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from worker.cli.output import AsJson, print_json, stdout
 
@@ -13,9 +15,10 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 WORKER_EXAMPLES = (
-    "[bold]Example[/]\n\n"
+    "[bold]Examples[/]\n\n"
     "TEMPORAL_ADDRESS=temporal:7233 QE_DATABASE_URL=postgresql://qe@db/qe "
-    "QE_GATEWAY_URL=http://localhost:8234 QE_GATEWAY_SECRET=… QE_MODEL=openai/gpt-4.1-mini qe worker"
+    "QE_GATEWAY_URL=http://localhost:8234 QE_GATEWAY_SECRET=… QE_MODEL=openai/gpt-4.1-mini qe worker\n\n"
+    "qe worker --make-current"
 )
 GATEWAY_EXAMPLES = (
     "[bold]Example[/]\n\n"
@@ -24,7 +27,12 @@ GATEWAY_EXAMPLES = (
 MIGRATE_EXAMPLES = "[bold]Example[/]\n\nQE_DATABASE_URL=postgresql://qe@db/qe qe migrate"
 
 
-def worker() -> None:
+def worker(
+    make_current: Annotated[
+        bool,
+        typer.Option("--make-current", help="Send new runs to this build; open ones stay where they are."),
+    ] = False,
+) -> None:
     """Run a worker in the foreground.
 
     It needs QE_DATABASE_URL, QE_GATEWAY_URL, QE_GATEWAY_SECRET and Temporal's own settings, and never gets
@@ -37,6 +45,8 @@ def worker() -> None:
     env = worker_environment(settings) | _named(settings)
     # The gateway holds the keys, so the worker couldn't see which provider has one.
     env["QE_MODEL"] = resolve_model(settings).model
+    if make_current:
+        env["QE_MAKE_CURRENT"] = "1"
     _become("worker.main", env, settings)
 
 
@@ -50,21 +60,53 @@ def gateway() -> None:
 
 
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the database in QE_DATABASE_URL to the schema of this version. Safe to repeat."""
+    """Bring the database in QE_DATABASE_URL to the schema of this version. Safe to repeat.
+
+    Registers the fleet's search attributes with the Temporal of TEMPORAL_ADDRESS or the Temporal profile, and
+    says so where it can't; each worker tries it again when it starts.
+    """
     from qefleet.errors import SettingsError
     from qefleet.sql import migrate as migrations
     from worker.settings import Settings
 
-    url = Settings.load().database_url
-    if not url:
+    settings = Settings.load()
+    if not settings.database_url:
         raise SettingsError("QE_DATABASE_URL isn't set; the embedded database is migrated by `qe up` itself")
-    applied = asyncio.run(migrations.migrate(url))
+    applied = asyncio.run(migrations.migrate(settings.database_url))
+    attributes = asyncio.run(_register_search_attributes(settings))
     if as_json:
-        print_json({"applied": applied})
-    else:
-        stdout().print(
-            f"applied {', '.join(applied)}" if applied else "nothing to do: the schema is up to date"
-        )
+        print_json({"applied": applied, "search_attributes": attributes})
+        return
+    stdout().print(f"applied {', '.join(applied)}" if applied else "nothing to do: the schema is up to date")
+    stdout().print(f"search attributes: {_told(attributes)}", soft_wrap=True, markup=False)
+
+
+async def _register_search_attributes(settings: Settings) -> dict[str, Any]:
+    from temporalio.service import RPCError
+
+    from worker.search_attributes import register_search_attributes
+    from worker.services.connection import connect
+
+    config = settings.temporal()
+    outcome: dict[str, Any] = {"temporal": config.get("target_host"), "registered": [], "error": None}
+    if outcome["temporal"] is None:
+        return outcome
+    try:
+        outcome["registered"] = await register_search_attributes(await connect(config))
+    except (RPCError, RuntimeError) as error:  # RuntimeError: the bridge couldn't connect
+        outcome["error"] = error.message if isinstance(error, RPCError) else str(error)
+    return outcome
+
+
+def _told(attributes: dict[str, Any]) -> str:
+    temporal, registered, error = (attributes[key] for key in ("temporal", "registered", "error"))
+    if temporal is None:
+        return "TEMPORAL_ADDRESS isn't set; the embedded Temporal's are registered by `qe up` itself"
+    if error:
+        return f"not registered with {temporal} ({error}); each worker tries again when it starts"
+    if registered:
+        return f"registered {', '.join(registered)} with {temporal}"
+    return f"nothing to do: {temporal} has them"
 
 
 def _named(settings: Settings) -> dict[str, str]:

@@ -20,7 +20,7 @@ async def connect(config: ClientConnectConfig, *, plugins: Sequence[Plugin] = ()
     Raises:
         RuntimeError: The server doesn't answer (the SDK has no class of its own for that).
     """
-    return await Client.connect(**config, plugins=plugins, runtime=_quiet())
+    return await Client.connect(**config, plugins=plugins, runtime=quiet_runtime())
 
 
 def at(address: str, namespace: str) -> ClientConnectConfig:
@@ -29,5 +29,6 @@ def at(address: str, namespace: str) -> ClientConnectConfig:
 
 
 @cache
-def _quiet() -> Runtime:
+def quiet_runtime() -> Runtime:
+    """One that doesn't log."""
     return Runtime(telemetry=TelemetryConfig(logging=None))

@@ -13,10 +13,12 @@ from types import TracebackType
 from typing import Literal, Self
 
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from qefleet.errors import QeError, SettingsError
 from qefleet.sql.embedded import EmbeddedPostgres
 from qefleet.sql.migrate import migrate
+from worker.moving import move_open_runs
 from worker.services.connection import at, connect
 from worker.services.gateway import gateway_service
 from worker.services.local_model import find_weights, local_model_service
@@ -72,6 +74,7 @@ class EmbeddedServices:
         self._supervisor = Supervisor(logs=settings.folders.logs, announce=announce)
         self._resources = AsyncExitStack()
         self._local_model_start: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
         self._up: Up | None = None
 
     @property
@@ -94,8 +97,9 @@ class EmbeddedServices:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._local_model_start:
-            self._local_model_start.cancel()
+        for task in (self._local_model_start, self._moving):
+            if task:
+                task.cancel()
         await self._resources.aclose()
 
     def pids(self) -> dict[str, int]:
@@ -127,7 +131,19 @@ class EmbeddedServices:
         await self._supervisor.start(services)
         self._up = self._up.model_copy(update={"services": self.pids()})
         self._folder.publish(self._up)
+        if plan.temporal_ports and "worker" in self._parts:
+            self._moving = asyncio.create_task(self._move_open_runs(addresses), name="move open runs")
         self._resources.enter_context(self._on_request(plan.local_port))
+
+    async def _move_open_runs(self, addresses: Addresses) -> None:
+        """Take along what an earlier build has left; a user's own Temporal may have workers of that build."""
+        try:
+            client = await connect(at(addresses.temporal, addresses.namespace))
+            async for family in move_open_runs(client):
+                self._announce(Event(kind="notice", service="worker", text=str(family)))
+        except RPCError as error:
+            text = f"not all open runs of earlier builds were looked at: {error.message}"
+            self._announce(Event(kind="notice", service="worker", text=text))
 
     def _plan(self) -> _Plan:
         settings, parts, taken = self.settings, self._parts, set[int]()

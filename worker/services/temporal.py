@@ -42,6 +42,7 @@ def temporal_service(settings: Settings, *, port: int, ui_port: int, namespace: 
             *("--db-filename", str(data / "temporal.db")),
             *("--ip", HOST, "--port", str(port), "--ui-port", str(ui_port)),
             *("--namespace", namespace),
+            *fairness(),
             *("--log-level", "warn", "--ui-disable-news-fetch"),
             *("--disable-config-file", "--disable-config-env"),
             *(
@@ -55,6 +56,17 @@ def temporal_service(settings: Settings, *, port: int, ui_port: int, namespace: 
         ready=ready,
         address=f"{HOST}:{port}, UI http://localhost:{ui_port}",
     )
+
+
+def fairness() -> list[str]:
+    """Flags with which tasks of different fairness keys take turns where they wait for a worker.
+
+    Turns are taken in each partition of a task queue by itself, so new tasks all go to one. The others are
+    still read, for what a server without these flags has left there. See
+    docs/decisions/0004-taking-turns.md.
+    """
+    values = ("matching.enableFairness=true", "matching.numTaskqueueWritePartitions=1")
+    return [word for value in values for word in ("--dynamic-config-value", value)]
 
 
 def temporal_program(settings: Settings) -> str:

@@ -15,6 +15,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from qefleet.contracts.runs import TASK_QUEUE
+from worker.rollout import current_build
 from worker.services.environment import worker_environment
 from worker.services.service import Service
 from worker.settings import Settings
@@ -49,6 +50,7 @@ def worker_service(
         cwd: Where it runs.
     """
     env = worker_environment(settings)
+    makes_current = settings.rollout.make_current or embedded_temporal is not None
     if embedded_temporal:
         address, namespace = embedded_temporal
         env = {k: v for k, v in env.items() if not k.startswith("TEMPORAL_")} | _OURS
@@ -58,12 +60,13 @@ def worker_service(
         "QE_GATEWAY_URL": gateway_url,
         "QE_GATEWAY_SECRET": secret,
         "QE_MODEL": model,
+        "QE_MAKE_CURRENT": "1" if makes_current else "0",
         "QE_DATA_DIR": str(settings.folders.data),
         "QE_CACHE_DIR": str(settings.folders.cache),
     }
 
     async def ready(pid: int) -> bool:
-        return await _polls(connect, pid)
+        return await _serves(connect, pid, current=makes_current)
 
     return Service(
         name="worker",
@@ -77,8 +80,8 @@ def worker_service(
     )
 
 
-async def _polls(connect: Callable[[], Awaitable[Client]], pid: int) -> bool:
-    """Whether the worker with this process id takes tasks; its identity begins with that id."""
+async def _serves(connect: Callable[[], Awaitable[Client]], pid: int, *, current: bool) -> bool:
+    """Whether the worker with this process id takes tasks, those of new runs too if it is to be current."""
     try:
         async with asyncio.timeout(
             2 * _ONE_LOOK_S
@@ -92,6 +95,10 @@ async def _polls(connect: Callable[[], Awaitable[Client]], pid: int) -> bool:
                 ),
                 timeout=timedelta(seconds=_ONE_LOOK_S),
             )
+            # Its identity begins with its process id.
+            builds = {
+                p.deployment_options.build_id for p in queue.pollers if p.identity.startswith(f"{pid}@")
+            }
+            return bool(builds) and (not current or await current_build(client) in builds)
     except (RPCError, RuntimeError, TimeoutError):  # RuntimeError: the bridge couldn't connect
         return False
-    return any(poller.identity.startswith(f"{pid}@") for poller in queue.pollers)
