@@ -22,6 +22,7 @@ app = typer.Typer(
 
 app.command("up", epilog=up.EXAMPLES)(up.up)
 app.command("run", epilog=run.EXAMPLES)(run.run)
+app.command("watch", epilog=run.WATCH_EXAMPLES)(run.watch)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("agents", epilog=agents.EXAMPLES)(agents.agents)
 app.command("report", epilog=report.EXAMPLES)(report.report)

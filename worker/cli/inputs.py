@@ -57,6 +57,7 @@ def build_input(
     target: str | None,
     model: str | None,
     agents: str | None,
+    flow: str | None = None,
     budget_usd: float | None,
     thresholds: Sequence[str],
     demo: bool,
@@ -78,6 +79,8 @@ def build_input(
         given["model"] = model
     if agents is not None:
         given["agents"] = [agent.strip() for agent in agents.split(",") if agent.strip()]
+    if flow is not None:
+        given["flow"] = flow
     if budget_usd is not None:
         given["budget_usd"] = budget_usd
     if since is not None:

@@ -22,6 +22,9 @@ EXAMPLES = (
     "qe run pipeline git+https://example.org/team/project@main --budget 2.50 --json\n\n"
     "qe run pipeline ~/project --threshold line_percent_min=80 --apply\n\n"
     "qe run pipeline . --base origin/main --report ./out\n\n"
+    "qe run flow . --flow canonical\n\n"
+    "qe run parallel . --agents test-executor,coverage-analyzer\n\n"
+    'qe run parallel-expansion . --input \'{"over": {"files": "src/**/*.py"}}\'\n\n'
     "qe run --attach qe-project-1a2b3c\n\n"
     "[bold]Exit codes[/]: 0 GO or CONDITIONAL, or nothing gates; 1 NO_GO; 2 unusable input; "
     "3 the run failed; 130 left by Ctrl-C."
@@ -29,7 +32,13 @@ EXAMPLES = (
 
 
 def run(
-    pattern: Annotated[str | None, typer.Argument(help="pipeline", show_default=False)] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            help="pipeline, parallel, fan-out-fan-in, parallel-expansion, conditional, hierarchical or flow.",
+            show_default=False,
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Argument(help="A folder, git+https://…@ref, or pypi:name==version.", show_default=False),
@@ -40,6 +49,9 @@ def run(
     ] = None,
     agents: Annotated[
         str | None, typer.Option(help="Comma-separated ids, see `qe agents`.", show_default=False)
+    ] = None,
+    flow: Annotated[
+        str | None, typer.Option(help="For flow: a flow that ships, such as canonical.", show_default=False)
     ] = None,
     input_json: Annotated[
         str | None, typer.Option("--input", help="The whole input as JSON, or @FILE; options go over it.")
@@ -129,6 +141,7 @@ def run(
                 target=target,
                 model=model,
                 agents=agents,
+                flow=flow,
                 budget_usd=budget,
                 thresholds=threshold or [],
                 demo=demo,
@@ -158,3 +171,33 @@ def run(
             demo=demo,
         )
         raise typer.Exit(asyncio.run(carry_out(settings, chosen, wish)))
+
+
+WATCH_EXAMPLES = "[bold]Examples[/]\n\nqe watch qe-project-1a2b3c\n\nqe watch nightly-2026-01-31 --json"
+
+
+def watch(
+    workflow_id: Annotated[str, typer.Argument(help="The run's workflow id.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for report and patch; one in the data folder without it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch a run to its end, whoever started it, and exit by its decision; the same as `qe run --attach`."""
+    from worker.cli.run_session import carry_out
+    from worker.cli.wish import Wish
+    from worker.settings import Settings, resolve_model
+
+    settings = Settings.load()
+    wish = Wish(
+        pattern="",
+        run_input=None,
+        workflow_id=workflow_id,
+        same=False,
+        detach=False,
+        as_json=as_json,
+        apply_to=None,
+        report=report,
+        demo=False,
+    )
+    raise typer.Exit(asyncio.run(carry_out(settings, resolve_model(settings, asked=None), wish)))
