@@ -75,16 +75,10 @@ def build_input(
         given["target"] = absolute_target(target)
     elif isinstance(given.get("target"), str):
         given["target"] = absolute_target(given["target"])
-    if model is not None:
-        given["model"] = model
+    named = {"model": model, "flow": flow, "budget_usd": budget_usd, "base": since}
+    given |= {name: value for name, value in named.items() if value is not None}
     if agents is not None:
         given["agents"] = [agent.strip() for agent in agents.split(",") if agent.strip()]
-    if flow is not None:
-        given["flow"] = flow
-    if budget_usd is not None:
-        given["budget_usd"] = budget_usd
-    if since is not None:
-        given["base"] = since
     if thresholds:
         given["thresholds"] = given.get("thresholds", {}) | dict(map(_threshold, thresholds))
     if demo and "agents" not in given:
