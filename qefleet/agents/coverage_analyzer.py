@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from qefleet.agents.agent import Agent, Judgement, StepContext
 from qefleet.agents.evidence import keep_all, keep_evidence
-from qefleet.agents.measures import COVERAGE, TESTS
+from qefleet.agents.measures import COVERAGE, DIFF, TESTS
 from qefleet.agents.parts import confined, measured_first, uncovered_files
 from qefleet.contracts.base import Model
 from qefleet.contracts.coverage import CoverageDetails, CoverageReport, CoverageTotals
@@ -139,7 +139,7 @@ COVERAGE_ANALYZER = Agent(
     purpose="Measures line and branch coverage before and after, by file, and finds the largest gaps.",
     tier="moderate",
     tools=("coverage", "pytest"),
-    measures=(*TESTS, *COVERAGE),
+    measures=(*TESTS, *COVERAGE, *DIFF),
     options=CoverageAnalyzerOptions,
     measure=_measure,
     judgement=Judgement(prompt="coverage-analyzer", response=CoverageJudgement),

@@ -11,6 +11,9 @@ TESTS = tuple(
 )
 """Of one run of a suite, whole or in part: items may share tests, so nothing can be summed."""
 
+FAILED_BEFORE = Measure("tests.failed_before", "tests")
+"""In diff mode: of the failing tests, those that failed in the base too."""
+
 _COVERED = (
     Measure("coverage.line_percent", "percent"),
     Measure("coverage.branch_percent", "percent"),
@@ -26,3 +29,6 @@ COVERAGE_BEFORE = tuple(
 """Without the run's patches."""
 
 COVERAGE = (*_COVERED, *COVERAGE_BEFORE)
+
+DIFF = tuple(replace(measure, name=measure.name.replace("coverage.", "diff.")) for measure in _COVERED)
+"""In diff mode: of the changed lines alone."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from qefleet.agents.agent import Agent, Judgement, StepContext
 from qefleet.agents.evidence import keep_evidence
-from qefleet.agents.measures import COVERAGE, TESTS
+from qefleet.agents.measures import COVERAGE, DIFF, FAILED_BEFORE, TESTS
 from qefleet.contracts.measured import Measured, Measurement, Metric, ToolRun
 from qefleet.contracts.runs import AgentResult, Decision
 from qefleet.contracts.steps import Finding
@@ -73,7 +73,7 @@ QUALITY_GATE = Agent(
     purpose="Decides GO, CONDITIONAL or NO_GO by arithmetic over what was measured and the run's thresholds.",
     tier="simple",
     tools=(),
-    measures=tuple(replace(measure, relayed=True) for measure in (*TESTS, *COVERAGE)),
+    measures=tuple(replace(measure, relayed=True) for measure in (*TESTS, FAILED_BEFORE, *COVERAGE, *DIFF)),
     gates=True,
     measure=_measure,
     judgement=Judgement(prompt="quality-gate", response=GateExplanation),

@@ -16,7 +16,7 @@ from qefleet.contracts.items import Item
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun, Unmeasured
 from qefleet.contracts.requirements import RequirementsDetails, Trace
 from qefleet.contracts.steps import Finding
-from qefleet.tools.junit import parse_records
+from qefleet.tools.junit import read_cases
 from qefleet.tools.requirements import read_requirements, trace
 from qefleet.tools.suite import SuiteRun, run_suite, suite_metrics
 
@@ -57,7 +57,7 @@ async def _measure(ctx: StepContext) -> Finding:
         run = await run_suite(workspace, coverage=False, timeout_s=options.timeout_s)
     if ctx.item:
         requirements = [requirement for requirement in requirements if requirement.id == ctx.item.id]
-    traces, unknown = trace(requirements, parse_records(_report(run)))
+    traces, unknown = trace(requirements, read_cases(run.artifact("junit.xml")) or [])
     rows = [row.model_dump(mode="json") for row in traces]
     matrix = await ctx.artifacts.put(
         json.dumps(rows, indent=1).encode(), name="requirements.json", media_type="application/json"
@@ -98,10 +98,6 @@ def _metrics(traces: list[Trace], run: SuiteRun, *, tool: int) -> dict[str, Metr
             else Measured(value=value, unit="requirements", tool=tool)
         )
     return metrics
-
-
-def _report(run: SuiteRun) -> bytes | None:
-    return next((content for reference, content in run.artifacts if reference.name == "junit.xml"), None)
 
 
 def _matrix_run(matrix: ArtifactRef, count: int) -> ToolRun:

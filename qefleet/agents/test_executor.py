@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from qefleet.agents.agent import Agent, Judgement, StepContext
 from qefleet.agents.evidence import keep_all, keep_evidence
-from qefleet.agents.measures import TESTS
+from qefleet.agents.measures import FAILED_BEFORE, TESTS
 from qefleet.agents.parts import added_for_item, file_items
 from qefleet.contracts.base import Model
 from qefleet.contracts.execution import ExecutionDetails, SuiteOutcome
@@ -133,7 +133,7 @@ TEST_EXECUTOR = Agent(
     purpose="Runs the project's whole test suite, with the tests that were generated, and names what fails.",
     tier="simple",
     tools=("pytest",),
-    measures=TESTS,
+    measures=(*TESTS, FAILED_BEFORE),
     options=TestExecutorOptions,
     measure=_measure,
     judgement=Judgement(prompt="test-executor", response=FailureTriage),

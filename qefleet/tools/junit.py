@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 from xml.etree.ElementTree import ParseError
@@ -41,6 +41,10 @@ class Case:
     """`passed`, `skipped`, `failure` or `error`."""
     message: str
     """Why it failed or was skipped."""
+    requirements: tuple[str, ...] = ()
+    """Those that its `requirement` markers name."""
+    scenario: str | None = None
+    """Name of the pytest-bdd scenario that it runs."""
 
 
 def read_cases(content: bytes | None) -> list[Case] | None:
@@ -61,6 +65,8 @@ def read_cases(content: bytes | None) -> list[Case] | None:
                     duration_s=float(case.time or 0.0) + (known.duration_s if known else 0.0),  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
                     kind=kind,
                     message=failing.message if failing else _skipped(case),
+                    requirements=tuple(_property(case, "qe_requirement")),
+                    scenario=next(_property(case, "qe_scenario"), None),
                 )
     return list(found.values())
 
@@ -103,40 +109,6 @@ def parse_junit(content: bytes | None) -> JUnit | None:
     )
 
 
-@dataclass(frozen=True)
-class TestRecord:
-    """One test of a report."""
-
-    __test__ = False  # not a test class, whatever pytest thinks of its name
-
-    node_id: str
-    outcome: str
-    """`passed`, `skipped`, `failure` or `error`: the worst of its phases."""
-    requirements: tuple[str, ...]
-    """As its `requirement` markers name them."""
-    scenario: str | None
-    """Name of the pytest-bdd scenario that it runs."""
-
-
-def parse_records(content: bytes | None) -> list[TestRecord]:
-    """Each test of a JUnit file with what it says it is about; empty where there is no report."""
-    if parse_junit(content) is None or content is None:
-        return []
-    worst: dict[str, TestRecord] = {}
-    for suite in JUnitXml.fromstring(content):
-        for case in suite:
-            node_id, properties = _node_id(case), list(_properties(case))
-            kind, _ = _outcome(node_id, case)
-            if node_id and (node_id not in worst or _RANK[kind] >= _RANK[worst[node_id].outcome]):
-                worst[node_id] = TestRecord(
-                    node_id,
-                    kind,
-                    tuple(value for name, value in properties if name == "qe_requirement"),
-                    next((value for name, value in properties if name == "qe_scenario"), None),
-                )
-    return list(worst.values())
-
-
 _RANK = {"passed": 0, "skipped": 1, "failure": 2, "error": 3}
 
 
@@ -151,18 +123,19 @@ def _skipped(case: TestCase) -> str:
     return next((_text(result.message) for result in case.result if isinstance(result, Skipped)), "")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
-def _properties(case: TestCase) -> Iterable[tuple[str, str]]:
+def _property(case: TestCase, wanted: str) -> Iterator[str]:
     # junitparser's attributes are untyped; each is a string or None
     found = cast("Iterable[Iterable[Property]]", case.iterchildren(Properties))  # pyright: ignore[reportUnknownMemberType]
     for properties in found:
         for item in properties:
-            yield _text(item.name), _text(item.value)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            name, value = _text(item.name), _text(item.value)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            if name == wanted:
+                yield value
 
 
 def _node_id(case: TestCase) -> str:
-    for name, value in _properties(case):
-        if name == "qe_node_id":
-            return value
+    if node_id := next(_property(case, "qe_node_id"), None):
+        return node_id
     parts = (_text(case.classname), _text(case.name))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     return "::".join(part for part in parts if part)
 

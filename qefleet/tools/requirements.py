@@ -11,7 +11,7 @@ from gherkin.errors import CompositeParserException, ParserError
 from gherkin.parser import Parser
 
 from qefleet.contracts.requirements import Requirement, Trace, TracedTest
-from qefleet.tools.junit import TestRecord
+from qefleet.tools.junit import Case
 
 _ID = re.compile(r"^@([A-Z][A-Z0-9_]*-\d+)$")
 _MOST_BYTES = 1 << 20
@@ -49,9 +49,7 @@ def read_requirements(project: Path) -> tuple[list[Requirement], list[str]]:
     return list(found.values()), unreadable
 
 
-def trace(
-    requirements: Sequence[Requirement], records: Sequence[TestRecord]
-) -> tuple[list[Trace], list[str]]:
+def trace(requirements: Sequence[Requirement], cases: Sequence[Case]) -> tuple[list[Trace], list[str]]:
     """Which tests are about which requirement: by `@pytest.mark.requirement("ID")`, or by scenario.
 
     Returns:
@@ -61,15 +59,15 @@ def trace(
         Trace(
             requirement=requirement,
             tests=[
-                TracedTest.model_validate({"node_id": record.node_id, "outcome": record.outcome})
-                for record in records
-                if requirement.id in record.requirements or record.scenario in requirement.scenarios
+                TracedTest.model_validate({"node_id": case.node_id, "outcome": case.kind})
+                for case in cases
+                if requirement.id in case.requirements or case.scenario in requirement.scenarios
             ],
         )
         for requirement in requirements
     ]
     known = {requirement.id for requirement in requirements}
-    named = {name for record in records for name in record.requirements}
+    named = {name for case in cases for name in case.requirements}
     return traces, sorted(named - known)
 
 

@@ -9,7 +9,7 @@ from planted_project import write_project
 
 from qefleet.contracts.requirements import Requirement
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.junit import parse_records
+from qefleet.tools.junit import read_cases
 from qefleet.tools.requirements import read_requirements, trace
 from qefleet.tools.suite import run_suite
 from qefleet.workspace.sandbox import Sandbox
@@ -78,9 +78,8 @@ async def test_requirements_are_traced_to_real_outcomes(ground: LocalGround) -> 
     """By marker and by scenario; a failing or a skipped test is no pass; what no feature has is named."""
     requirements, unreadable = read_requirements(ground.project)
     run = await run_suite(ground, coverage=False)
-    (report,) = [content for reference, content in run.artifacts if reference.name == "junit.xml"]
 
-    traces, unknown = trace(requirements, parse_records(report))
+    traces, unknown = trace(requirements, read_cases(run.artifact("junit.xml")) or [])
 
     name = "features/grades.feature:Nobody asked"
     rows = {row.requirement.id: [(test.node_id[20:], test.outcome) for test in row.tests] for row in traces}

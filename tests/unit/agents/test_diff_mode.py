@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from qefleet.agents.agent import StepContext
+from qefleet.agents.catalogue import built_in
+from qefleet.agents.checks import undeclared
 from qefleet.agents.test_generator import TestGeneratorOptions, segments_to_cover
 from qefleet.contracts.changes import Changes
 from qefleet.contracts.generation import GenerationState
+from qefleet.contracts.measured import Measurement
 from qefleet.contracts.runs import Thresholds
+from qefleet.tools.diff import diff_metrics
 
 
 @pytest.fixture
@@ -63,3 +67,11 @@ def test_only_functions_with_a_changed_line_are_worked_on(
 
     assert sorted(segment.qualname for segment in found) == expected
     assert len(segments_to_cover(_context(changes, max_segments=1), project, state)) == min(1, len(expected))
+
+
+def test_figures_of_diff_mode_are_declared() -> None:
+    """Conditions may ask for them."""
+    found = Measurement(metrics=diff_metrics(None, tool=0, reason="no run"))
+
+    assert undeclared(built_in().get("coverage-analyzer"), found) == []
+    assert undeclared(built_in().get("quality-gate"), found) == []
