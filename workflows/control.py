@@ -52,6 +52,7 @@ class Control:
             await workflow.wait_condition(
                 lambda: work.done() or self._running[step] is not None,
                 timeout=timedelta(minutes=timeout_minutes) if timeout_minutes else None,
+                timeout_summary=f"{step}: its time",
             )
             reason = self._running[step]
         except TimeoutError:
@@ -140,7 +141,9 @@ class Control:
         show(question.asked)
         try:
             await workflow.wait_condition(
-                lambda: question.record is not None, timeout=timedelta(hours=approval.timeout_hours)
+                lambda: question.record is not None,
+                timeout=timedelta(hours=approval.timeout_hours),
+                timeout_summary=f"{step} waits for a person",
             )
         except TimeoutError:
             hours = f"{approval.timeout_hours:g}"
