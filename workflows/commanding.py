@@ -132,8 +132,10 @@ class Division:
                 step=step.step, agent=step.agent, status="failed", headline=str(failure.cause or failure)
             )
             outcome = TaskOutcome(steps=[], results=[result])
+        own, *below = outcome.results
+        self._report.ended(own)
         self._report.planned(outcome.steps)
-        for result in outcome.results:
+        for result in below:
             self._report.ended(result)
         return [result.step for result in outcome.results]
 

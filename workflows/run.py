@@ -40,7 +40,7 @@ class Run:
         """A step that may not fail has failed: nothing more is begun."""
         self._pattern = pattern
         self._fields: dict[str, str] = {}
-        self._later: list[StepPlan] = []
+        self._order: list[str] = []
         self._scope: Scope | None = None
         self._approvals: Approvals | None = None
         self._evaluations: list[Evaluation] = []
@@ -101,6 +101,7 @@ class Run:
         self._scope = Scope(ref=self.ref, plan=plan, control=self.control)
         self._approvals = Approvals(self._scope, self.board)
         self._fields = {spec.step: spec.field for spec in specs}
+        self._order = [step.step for step in plan.steps]
         self.board.plan(plan)
 
     async def prepare(self) -> None:
@@ -161,8 +162,10 @@ class Run:
         return evaluation.holds
 
     def planned(self, steps: Sequence[StepPlan]) -> None:
-        """Steps became known only now."""
-        self._later += steps
+        """Steps became known only now; they stand behind the last one that has ended."""
+        ended = self.ended_steps()
+        place = max((self._order.index(step) + 1 for step in ended if step in self._order), default=0)
+        self._order[place:place] = [step.step for step in steps]
         self.board.add(steps)
 
     def began(self, step: str) -> None:
@@ -247,8 +250,7 @@ class Run:
         )
 
     def _in_order_of_plan(self) -> list[AgentResult]:
-        steps = [*self.plan.steps, *self._later]
-        place = {step.step: position for position, step in enumerate(steps)}
+        place = {step: position for position, step in enumerate(self._order)}
         return sorted(self.results, key=lambda result: place.get(result.step, len(place)))
 
 

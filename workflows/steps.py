@@ -33,6 +33,7 @@ from qefleet.contracts.steps import (
 from workflows.progress import StepView
 from workflows.scope import ASKING, MEASURING, RECORDING, Scope
 
+_HEADLINE = 120
 _ENDS_LOOP = ("BudgetExceeded", "ModelRefused", "ModelUnavailable")
 """Failures after which asking for another item is pointless; anything else costs one item only."""
 
@@ -79,6 +80,8 @@ async def run_agent(
         )
     )
     result = result.model_copy(update=dict(recorded))
+    if step.operation and result.judged:
+        result = result.model_copy(update={"headline": str(result.judged["result"])[:_HEADLINE]})
     view.end(result)
     return result
 

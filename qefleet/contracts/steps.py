@@ -286,8 +286,10 @@ class CloseRun(RunRef):
 
 
 class Closed(Model):
-    """A run's report and patch."""
+    """A run's report and patch, and what else is kept of its end."""
 
     report: ArtifactRef
     patch: ArtifactRef | None
     usage: Usage
+    approvals: list[ApprovalRecord] = []
+    evaluations: list[str] = []

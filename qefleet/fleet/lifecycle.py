@@ -213,6 +213,7 @@ class Lifecycle:
             request,
             entry=entry,
             results=results,
+            patches=await self._store.patches(request.run, request.steps),
             usage=await self._store.usage(request.run),
             artifacts=self._artifacts,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qefleet.contracts.base import Digest
 from qefleet.contracts.gate import GateDecision
 from qefleet.contracts.generation import GenerationDetails
 from qefleet.contracts.measured import ArtifactRef, Measured
@@ -15,7 +16,13 @@ from qefleet.workspace.patches import combine_patches
 
 
 async def write_report(
-    request: CloseRun, *, entry: RunEntry, results: Sequence[AgentResult], usage: Usage, artifacts: Artifacts
+    request: CloseRun,
+    *,
+    entry: RunEntry,
+    results: Sequence[AgentResult],
+    patches: Sequence[Digest],
+    usage: Usage,
+    artifacts: Artifacts,
 ) -> Closed:
     """Write a run's report and patch as artifacts.
 
@@ -23,16 +30,23 @@ async def write_report(
         request: The run, its decision and its notes.
         entry: The run's row.
         results: Its recorded steps, in order.
+        patches: What its steps and their items propose to change, in order.
         usage: What its model calls cost in all.
         artifacts: Where both are kept.
     """
-    patches = [await artifacts.get(result.patch) for result in results if result.patch]
     patch: ArtifactRef | None = None
     if patches:
-        patch = await artifacts.put(combine_patches(patches), name="run.patch", media_type="text/x-diff")
+        combined = combine_patches([await artifacts.get(digest) for digest in patches])
+        patch = await artifacts.put(combined, name="run.patch", media_type="text/x-diff")
     text = render(request, entry=entry, results=results, usage=usage, patch=patch)
     report = await artifacts.put(text.encode(), name="report.md", media_type="text/markdown")
-    return Closed(report=report, patch=patch, usage=usage)
+    return Closed(
+        report=report,
+        patch=patch,
+        usage=usage,
+        approvals=request.approvals,
+        evaluations=[str(evaluation) for evaluation in request.evaluations],
+    )
 
 
 def render(
@@ -44,7 +58,7 @@ def render(
     patch: ArtifactRef | None,
 ) -> str:
     """The report as Markdown."""
-    decision = "failed" if request.failed else (request.decision.value if request.decision else "no gate")
+    decision = _ending(request)
     snapshot, environment = entry.snapshot, entry.environment
     lines = [f"# {entry.plan.target}: {decision}", ""]
     if snapshot:
@@ -56,6 +70,11 @@ def render(
     lines.append(f"- Run `{entry.workflow_id}` of {entry.pattern}, model `{entry.plan.model}`")
     lines.append(f"- {_cost(usage)}")
     lines += [f"- {note}" for note in request.notes]
+    lines += [f"- Condition {evaluation}" for evaluation in request.evaluations]
+    lines += [
+        f"- {said.step} {said.verdict} by {said.by} at {said.answered_at:%Y-%m-%d %H:%M} UTC: {said.why}"
+        for said in request.approvals
+    ]
     for result in results:
         lines += ["", f"## {result.step}: {result.status}", "", result.headline]
         if result.error:
@@ -65,6 +84,14 @@ def render(
     if patch:
         lines += ["", "## Patch", "", f"`{patch.name}`, {patch.size_bytes} bytes, sha256 `{patch.digest}`"]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _ending(request: CloseRun) -> str:
+    if request.cancelled:
+        return "cancelled"
+    if request.failed:
+        return "failed"
+    return request.decision.value if request.decision else "no gate"
 
 
 def _cost(usage: Usage) -> str:

@@ -111,6 +111,7 @@ async def stored_run(pool: asyncpg.Pool, run: str) -> tuple[asyncpg.Record | Non
     body = {name: row[name] for name in ("decision", "target", "snapshot", "environment", "model")}
     body |= {"steps": steps, "notes": plan.get("notes", [])}
     body |= {name: closed.get(name) for name in ("report", "patch", "usage")}
+    body |= {name: closed.get(name, []) for name in ("approvals", "evaluations")}
     return row, RunResult.model_validate(body)
 
 
