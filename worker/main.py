@@ -24,7 +24,7 @@ from activities.agents import AgentActivities
 from activities.runs import RunActivities
 from qefleet.agents.installed import installed
 from qefleet.contracts.runs import TASK_QUEUE
-from qefleet.errors import SettingsError
+from qefleet.errors import QeError, SettingsError
 from qefleet.fleet.lifecycle import Lifecycle
 from qefleet.fleet.steps import Steps
 from qefleet.fleet.store import RunStore
@@ -187,7 +187,10 @@ async def run() -> None:
 def main() -> None:
     """Entry point of the worker process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except QeError as error:  # its message says what to do; who supervises this shows the log's end
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
