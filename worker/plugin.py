@@ -78,13 +78,17 @@ def invalid_input(reason: str) -> ApplicationError:
 def describe(error: ValidationError) -> str:
     """All that is wrong, by field, without the values: they may be secrets."""
     problems = error.errors(include_input=False, include_url=False, include_context=False)
-    lines = [
-        f"{'.'.join(str(part) for part in p['loc']) or 'input'}: {p['msg'].removeprefix('Value error, ')}"
-        for p in problems[:10]
-    ]
+    lines = [_problem(".".join(map(str, p["loc"])), p["msg"]) for p in problems[:10]]
     if len(problems) > len(lines):
         lines.append(f"and {len(problems) - len(lines)} more")
     return "; ".join(lines)
+
+
+def _problem(path: str, message: str) -> str:
+    own = message.removeprefix("Value error, ")
+    if not path and own != message:
+        return own  # a check of the whole input names the field itself
+    return f"{path or 'input'}: {own}"
 
 
 class _InputInterceptor(Interceptor):

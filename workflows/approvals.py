@@ -33,8 +33,8 @@ class Approvals:
             step=step.step,
             agent=step.agent,
             status="cancelled",
-            headline=_sentence(record),
-            error=StepError(type="Rejected", message=_sentence(record)),
+            headline=record.sentence,
+            error=StepError(type="Rejected", message=record.sentence),
         )
         self._board.end(result)
         return result
@@ -56,10 +56,6 @@ class Approvals:
         self._board.enter(f"approval of {step}")
         record = await self._scope.control.ask(step, approval, show=self._board.ask, record=keep)
         self._board.answered(step)
-        self._board.note(f"{step} {_sentence(record)}")
+        self._board.note(f"{step} {record.sentence}")
         self.records.append(record)
         return record
-
-
-def _sentence(record: ApprovalRecord) -> str:
-    return f"{record.verdict} by {record.by}" + (f": {record.why}" if record.why else "")

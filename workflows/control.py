@@ -99,11 +99,11 @@ class Control:
         """Refuse to cancel what doesn't run.
 
         Raises:
-            ValueError: The message says what runs.
+            ApplicationError: The message says what runs.
         """
         if request.step not in self._running:
             running = ", ".join(self._running) or "nothing"
-            raise ValueError(f"step: {request.step!r} doesn't run; running: {running}")
+            raise _refused(f"step: {request.step!r} doesn't run; running: {running}")
 
     def cancel_step(self, request: StepName) -> None:
         """Stop one step; what it has measured is kept."""
@@ -157,10 +157,10 @@ class Control:
         """Refuse an answer that can't be taken.
 
         Raises:
-            ValueError: Nobody is named, nothing waits, or it has been answered; the message says so.
+            ApplicationError: Nobody is named, nothing waits, or it has been answered; the message says so.
         """
         if not answer.by.strip():
-            raise ValueError('by: say who you are, such as {"by": "ada", "why": "looked at the gaps"}')
+            raise _refused('by: say who you are, such as {"by": "ada", "why": "looked at the gaps"}')
         self._question(answer)
 
     def answer(self, answer: ApprovalAnswer, *, approved: bool) -> ApprovalRecord:
@@ -184,18 +184,23 @@ class Control:
         if answer.step is not None:
             found = self._questions.get(answer.step)
             if found is None:
-                raise ValueError(f"step: {answer.step!r} asks nobody")
+                raise _refused(f"step: {answer.step!r} asks nobody")
         elif len(waiting) == 1:
             found = waiting[0]
         elif waiting:
-            raise ValueError(f"step: say which, of {', '.join(q.asked.step for q in waiting)}")
+            raise _refused(f"step: say which, of {', '.join(q.asked.step for q in waiting)}")
         elif self._questions:
             found = list(self._questions.values())[-1]
         else:
-            raise ValueError("nothing waits for approval")
+            raise _refused("nothing waits for approval")
         if found.record:
             said = found.record
-            raise ValueError(
+            raise _refused(
                 f"{said.step} was {said.verdict} by {said.by} at {said.answered_at:%Y-%m-%d %H:%M} UTC"
             )
         return found
+
+
+def _refused(reason: str) -> ApplicationError:
+    """Ends an update before it changes anything; the Temporal CLI prints the reason and exits 1."""
+    return ApplicationError(reason, type="InvalidInput", non_retryable=True)

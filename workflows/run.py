@@ -257,6 +257,8 @@ class Run:
 async def together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Wait for all of it; being cancelled cancels all, and waits until each has written down what it had."""
     tasks = [asyncio.create_task(one) for one in work]
+    if not tasks:  # a flow whose every step is optional and missing
+        return
     try:
         await workflow.wait(tasks)
     except asyncio.CancelledError:

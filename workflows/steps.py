@@ -159,6 +159,8 @@ class _Work:
         finding = self._finding
         if finding is None:
             headline = f"{error.type}: {error.message}" if error else ""
+            if error and error.type == "Cancelled":
+                headline = error.message  # says so itself
             return result.model_copy(update={"headline": headline})
         return result.model_copy(
             update={

@@ -38,7 +38,9 @@ _COMPARE = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_SHORT = re.compile(r"^\s*(?P<metric>\S+?)\s*(?P<op><=|>=|==|!=|<|>)\s*(?P<value>-?\d+(?:\.\d+)?)\s*$")
+_SHORT = re.compile(
+    r"^\s*(?P<metric>[a-z]\S*?\.\S+?)\s*(?P<op><=|>=|==|!=|<|>)\s*(?P<value>-?\d+(?:\.\d+)?)\s*$"
+)
 _MAX_DEPTH = 8
 
 

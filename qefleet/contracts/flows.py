@@ -60,6 +60,7 @@ class FlowStep(Model):
     on_failure: Literal["stop", "continue"] = "stop"
     timeout_minutes: Annotated[float, Field(gt=0, le=60 * 24 * 30)] | None = None
     approval: Approval | None = None
+    """A person is asked before the first of its agents is run."""
     depends_on: Annotated[list[FlowId], Field(max_length=256)] = []
     """Steps that end first, and whose results and patches this one builds on."""
     when: Condition | None = None
@@ -72,8 +73,8 @@ class FlowStep(Model):
     def _one(self) -> Self:
         if sum(given is not None for given in (self.agent, self.agents, self.operation)) != 1:
             raise ValueError("give exactly one of agent, agents, operation")
-        if self.agents and (self.options or self.timeout_minutes):
-            raise ValueError("options and timeout_minutes stand with each of agents")
+        if self.agents and (self.options or self.timeout_minutes or self.on_failure != "stop"):
+            raise ValueError("options, timeout_minutes and on_failure stand with each of agents")
         if self.operation and (self.for_each or self.options):
             raise ValueError("an operation has parameters of its own: no options, no for_each")
         if self.operation and self.operation.inherit_from not in (None, *self.depends_on):
@@ -94,11 +95,15 @@ class FlowStep(Model):
                 options=self.options,
                 on_failure=self.on_failure,
                 timeout_minutes=self.timeout_minutes,
+                approval=self.approval,
             )
             return [StepSpec(step=self.id, spec=spec, field=f"{field}.agent")]
+        specs = list(self.agents or [])
+        if specs and self.approval:
+            specs[0] = specs[0].model_copy(update={"approval": specs[0].approval or self.approval})
         return [
             StepSpec(step=f"{self.id}.{spec.agent}", spec=spec, field=f"{field}.agents.{number}")
-            for number, spec in enumerate(self.agents or [])
+            for number, spec in enumerate(specs)
         ]
 
 

@@ -196,6 +196,11 @@ class ApprovalRecord(Model):
     asked_at: datetime
     answered_at: datetime
 
+    @property
+    def sentence(self) -> str:
+        """Such as `approved by ada: read the report`."""
+        return f"{self.verdict} by {self.by}" + (f": {self.why}" if self.why else "")
+
 
 class RunResult(Model):
     """What a workflow returns."""

@@ -256,6 +256,7 @@ def _operations_of(flow: Sequence[FlowStep]) -> list[StepPlan]:
             on_failure=step.on_failure,
             looped=False,
             timeout_minutes=step.timeout_minutes,
+            approval=step.approval,
             operation=step.operation,
         )
         for step in flow
