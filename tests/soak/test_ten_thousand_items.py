@@ -84,13 +84,16 @@ async def test_each_answer_exactly_once(fleet: RunningFleet, tmp_path: Path) -> 
 
     assert result.steps[0].measured.value("echo.items") == ITEMS
     assert result.steps[0].measured.value("items.failed") == 0
-    asked = Counter(request.prompt for request in await fleet.provider.requests())
+    prompts = [request.prompt for request in await fleet.provider.requests()]
+    asked = Counter(prompt for prompt in prompts if '"item-' in prompt)
     async with await open_pool(fleet.services.up.addresses.database_url) as pool:
         said = await pool.fetch(
             "SELECT i.item ->> 'id' AS id, s.result -> 'judged' ->> 'text' AS text"
             " FROM steps s JOIN items i ON s.step = 'echo-item#0/' || i.ordinal AND s.run_id = i.run_id"
         )
-        attempts = await pool.fetchval("SELECT count(*) FROM model_attempts")
+        attempts = await pool.fetchval(
+            "SELECT count(*) FROM model_attempts JOIN model_calls USING (call_key) WHERE agent = 'echo-item'"
+        )
     sizes = [
         (execution.history_length, execution.raw_info.history_size_bytes)
         async for execution in fleet.client.list_workflows()
@@ -99,7 +102,7 @@ async def test_each_answer_exactly_once(fleet: RunningFleet, tmp_path: Path) -> 
     print(f"{watch.kills} kills, {len(asked)} prompts, {sum(asked.values())} requests, {attempts} attempts")  # noqa: T201
     print(f"{len(sizes)} histories, at most {max(sizes)} events and bytes; worker {mb} MB; {result.usage}")  # noqa: T201
     assert watch.kills == KILLS
-    assert (len(asked), sum(asked.values())) == (ITEMS, ITEMS)
+    assert (len(asked), sum(asked.values()), attempts) == (ITEMS, ITEMS, ITEMS)
     assert len(said) == ITEMS
     assert all(row["id"] == row["text"] for row in said)
     assert max(events for events, _ in sizes) < 10_000
