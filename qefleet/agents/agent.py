@@ -55,6 +55,8 @@ class StepContext:
     artifacts: Artifacts
     workspace: Callable[[], AbstractAsyncContextManager[Workspace]]
     """Opens the snapshot with the patches of the earlier steps, in its environment."""
+    unpatched: Callable[[], AbstractAsyncContextManager[Workspace]]
+    """Opens the snapshot as it came."""
     catalogue: Catalogue
     """The agents that there are."""
     keep_items: Callable[[Sequence[Item]], Awaitable[ItemList]]

@@ -61,15 +61,24 @@ async def _measure(ctx: StepContext) -> Finding:
     )
     if ctx.changes:
         metrics |= diff_metrics(changed, tool=len(tools) - 1, reason=reason)
+    artifacts = list(run.artifacts)
     before = report
     if ctx.patches:
         tool, before = await _measured_before(ctx)
         tools += [tool] if tool else []
+        if before is None:
+            async with ctx.unpatched() as workspace:
+                base = await run_suite(workspace, coverage=True, timeout_s=options.timeout_s)
+            tools += base.tools
+            artifacts += [
+                (ref.model_copy(update={"name": f"before-{ref.name}"}), it) for ref, it in base.artifacts
+            ]
+            before = confined(base.coverage, ctx.item) if base.coverage else None
     metrics |= coverage_metrics(
         before.totals if before else None,
         tool=len(tools) - 1,
         before=True,
-        reason="nothing measured coverage before the patch",
+        reason="coverage of the project as it came could not be measured",
     )
     gaps = worst_gaps(report) if report else []
     details = CoverageDetails(
@@ -86,7 +95,7 @@ async def _measure(ctx: StepContext) -> Finding:
     return Finding(
         measurement=Measurement(metrics=metrics, tools=tools, details=details.model_dump(mode="json")),
         headline=_headline(report, before) + (_of_changes(changed) if changed else ""),
-        artifacts=await keep_all(ctx.artifacts, run.artifacts),
+        artifacts=await keep_all(ctx.artifacts, artifacts),
         evidence=await keep_evidence(ctx.artifacts, evidence) if evidence else None,
         items=await ctx.keep_items(uncovered_files(report)) if report and not ctx.item else None,
     )

@@ -196,6 +196,7 @@ class Steps:
             workspace=lambda: self._workspaces.open(
                 entry.require_snapshot(), entry.require_environment(), patches
             ),
+            unpatched=lambda: self._workspaces.open(entry.require_snapshot(), entry.require_environment()),
             catalogue=self._catalogue,
             keep_items=lambda items: self._store.store_items(step.run, step.step, items),
             item=await self._store.item(step),

@@ -35,9 +35,10 @@ class JudgeLimits:
 
     runs: int = 5
     """Fresh processes that must all pass."""
-    cpu_s: int = 10
-    """Processor time of each: what ends a loop must not depend on how busy the machine is."""
-    wall_s: float = 30.0
+    cpu_s: int = 20
+    """Processor time of each: what ends a loop must not depend on how busy the machine is. In a fresh process
+    Hypothesis alone takes up to ten seconds of it, for its table of characters."""
+    wall_s: float = 45.0
     """Wall time of each: what ends a test that waits."""
     mutants: int = 12
     mutants_s: float = 60.0

@@ -68,11 +68,6 @@ def answer(prompt: str, request: dict[str, Any]) -> str:
     """What the scripted provider says: the right test for the function that is asked for, or a plan."""
     del request
 
-    if "Plan the fewest tasks" in prompt:
-        run, cover = {"id": "run", "agent": "test-executor"}, {"id": "cover", "agent": "coverage-analyzer"}
-        return json.dumps(
-            {"tasks": [run | {"goal": "Run the suite."}, cover | {"goal": "Measure coverage."}]}
-        )
     if asked := re.search(r"Write three tests for `scale_(\d+)`", prompt):
         return json.dumps({"tests": right_test(int(asked[1]))})
     if "Plan the fewest tasks" in prompt:

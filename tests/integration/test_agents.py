@@ -118,6 +118,10 @@ class Fleet:
         async def workspace() -> AsyncGenerator[Any]:
             yield LocalGround(await self._tree(patches), self.environment, self.sandbox)
 
+        @asynccontextmanager
+        async def unpatched() -> AsyncGenerator[Any]:
+            yield LocalGround(await self._tree([]), self.environment, self.sandbox)
+
         async def keep_items(items: Sequence[Item]) -> ItemList:
             self.items[step] = list(items)
             return ItemList(source=step, count=len(items))
@@ -131,6 +135,7 @@ class Fleet:
             earlier=earlier,
             artifacts=self.artifacts,
             workspace=workspace,
+            unpatched=unpatched,
             catalogue=built_in(),
             keep_items=keep_items,
             item=item,

@@ -39,6 +39,7 @@ def _context(changes: Changes | None, *, max_segments: int = 12) -> StepContext:
         earlier=[],
         artifacts=unused,
         workspace=unused,
+        unpatched=unused,
         catalogue=unused,
         keep_items=unused,
         changes=changes,

@@ -40,6 +40,7 @@ def _context(**options: Any) -> StepContext:
         earlier=[],
         artifacts=cast("Artifacts", None),
         workspace=nowhere,
+        unpatched=nowhere,
         catalogue=built_in(),
         keep_items=nothing,
     )
