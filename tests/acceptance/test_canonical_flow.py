@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from planted import make_project
 from running_fleet import running_fleet
 
@@ -17,6 +18,7 @@ _MORE = '''def wrap(value):
 '''
 
 
+@pytest.mark.soak
 async def test_canonical_run_generates_by_file_and_gates_over_all(tmp_path: Path) -> None:
     """Each file is a part; its tests are executed; coverage over all; what the fleet lacks is said."""
     project = make_project(tmp_path / "project", functions=1)

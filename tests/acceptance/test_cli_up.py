@@ -180,9 +180,16 @@ def test_killed_up_leaves_no_orphan(tmp_path: Path) -> None:
         assert read_json(process)["running"]
 
 
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ProcessLookupError):  # it ended while it was looked at
+        return False
+
+
 def _assert_gone(family: list[psutil.Process]) -> None:
     """All have ended; whoever reaps orphans here may leave them as zombies."""
     deadline = time.monotonic() + 10
-    while left := [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
+    while left := [process for process in family if _lives(process)]:
         assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.1)

@@ -64,7 +64,15 @@ async def test_control_page_holds(shell: Shell, tmp_path: Path) -> None:
     await type_all(replace(shell, target=str(project)), [c for c in CONTROL.commands if c not in watched])
 
 
-@pytest.mark.parametrize("page", PATTERNS, ids=lambda page: page.workflow_type)
+LONG = {"Conditional", "FanOutFanIn", "ParallelExpansion"}
+"""They generate tests, half a minute each: `make soak` runs them."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.soak] if page.workflow_type in LONG else []) for page in PATTERNS],
+    ids=lambda page: page.workflow_type,
+)
 async def test_pattern_does_what_its_page_shows(page: Page, fleet: FleetProcess, shell: Shell) -> None:
     """Its commands say what the page says, and its drawing is of what really happened."""
     await type_all(shell, page.commands)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.command_line import environment, make_project, qe, read_json, running, until_line
 
 _GATED = json.dumps({"agents": ["test-executor", "quality-gate"], "approval": True})
@@ -24,6 +26,7 @@ def until(*command: str, env: Mapping[str, str], cwd: Path, prints: str = "", wi
         time.sleep(0.5)
 
 
+@pytest.mark.soak
 def test_open_run_goes_on_with_the_new_build(tmp_path: Path) -> None:
     """A run that was begun by an older build is moved, said so in a line, and ends well."""
     old = environment(tmp_path / "data", QE_BUILD_ID="old", QE_MODEL="none")
