@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from worker.services.embedded import EmbeddedServices
 from worker.settings import Settings, resolve_model
 
 HERE = Path(__file__).parent
+PORTS = ("QE_TEMPORAL_PORT", "QE_UI_PORT", "QE_GATEWAY_PORT", "QE_LOCAL_MODEL_PORT")
+"""Named, so that two fleets that start at the same moment don't both take the defaults."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,15 @@ class RunningFleet:
                 await asyncio.sleep(0.5)
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
 @asynccontextmanager
 async def running_fleet(
     data: Path, *, replies: str = f"{HERE / 'planted.py'}:answer", extra: Mapping[str, str] | None = None
@@ -68,6 +80,7 @@ async def running_fleet(
             "QE_MODEL": "openai/gpt-4.1-mini",
             "OPENAI_API_KEY": "sk-test-canary",
             "OPENAI_BASE_URL": f"{provider.url}/v1",
+            **dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)),
             **(extra or {}),
         }
         with mock.patch.dict(os.environ, environment):
