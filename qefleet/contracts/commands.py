@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from qefleet.contracts.base import Model
+from qefleet.contracts.graph import check_graph
 from qefleet.contracts.runs import AgentId
 
 MAX_TASKS = 64
@@ -45,20 +45,11 @@ class Command(Model):
 
     @model_validator(mode="after")
     def _is_graph(self) -> Self:
-        known: set[str] = set()
-        for number, task in enumerate(self.tasks):
-            if task.id in known:
-                raise ValueError(f"tasks.{number}.id: stands twice")
-            known.add(task.id)
-        for number, task in enumerate(self.tasks):
-            for place, name in enumerate(task.depends_on):
-                if name not in known:
-                    raise ValueError(f"tasks.{number}.depends_on.{place}: no such task")
-        try:
-            TopologicalSorter({task.id: task.depends_on for task in self.tasks}).prepare()
-        except CycleError as error:
-            circle: list[str] = error.args[1]
-            raise ValueError(f"tasks: they wait for each other: {' → '.join(reversed(circle))}") from None
+        waiting = [
+            (task.id, {f"depends_on.{place}": name for place, name in enumerate(task.depends_on)})
+            for task in self.tasks
+        ]
+        check_graph("tasks", "task", waiting)
         return self
 
 

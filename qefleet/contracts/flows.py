@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from qefleet.contracts.base import Model
 from qefleet.contracts.conditions import Condition
+from qefleet.contracts.graph import check_graph
 from qefleet.contracts.items import Item
 from qefleet.contracts.operations import Operation
 from qefleet.contracts.patterns import Concurrency, MaxItems, StepSpec
@@ -134,22 +135,14 @@ def check_steps(steps: Sequence[FlowStep]) -> None:
     Raises:
         ValueError: An id stands twice, a dependency doesn't exist, or they go in circles; the path is named.
     """
-    known: set[str] = set()
-    for number, step in enumerate(steps):
-        if step.id in known:
-            raise ValueError(f"steps.{number}.id: stands twice")
-        known.add(step.id)
-    for number, step in enumerate(steps):
-        for place, name in enumerate(step.depends_on):
-            if name not in known:
-                raise ValueError(f"steps.{number}.depends_on.{place}: no such step")
-        if step.for_each and step.for_each.step and step.for_each.step not in known:
-            raise ValueError(f"steps.{number}.for_each.step: no such step")
-    try:
-        TopologicalSorter({step.id: step.before for step in steps}).prepare()
-    except CycleError as error:
-        circle: list[str] = error.args[1]
-        raise ValueError(f"steps: they wait for each other: {' → '.join(reversed(circle))}") from None
+    check_graph("steps", "step", [(step.id, _waits_for(step)) for step in steps])
+
+
+def _waits_for(step: FlowStep) -> dict[str, str]:
+    """The steps that end first, by their place in the step."""
+    source = step.for_each.step if step.for_each else None
+    listed = {f"depends_on.{place}": name for place, name in enumerate(step.depends_on)}
+    return listed | ({"for_each.step": source} if source else {})
 
 
 def ancestors(steps: Sequence[FlowStep]) -> dict[str, list[str]]:
