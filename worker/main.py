@@ -107,6 +107,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             operations=GraphOperations(
                 pool=pool, gateway_url=settings.gateway.url, secret=settings.gateway.secret
             ),
+            allowed_hosts=settings.allowed_hosts,
         )
         version = deployment_version(settings)
         of_runs, of_agents = RunActivities(lifecycle), AgentActivities(steps)

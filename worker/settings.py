@@ -138,6 +138,8 @@ class Settings:
     ports: Ports
     rollout: Rollout
     unsafe_no_sandbox: bool
+    allowed_hosts: frozenset[str]
+    """`QE_ALLOWED_HOSTS`: `host` or `host:port`, with commas between: whom agents may send requests to."""
     ci: Ci
     environment: Mapping[str, str] = field(repr=False)
     """Environment and `.env` as they were: what children's environments are picked from."""
@@ -180,6 +182,7 @@ class Settings:
             ),
             rollout=Rollout(build_id=read.build_id, make_current=read.make_current),
             unsafe_no_sandbox=read.unsafe_no_sandbox,
+            allowed_hosts=frozenset(part.strip() for part in read.allowed_hosts.split(",") if part.strip()),
             ci=_ci(os.environ),
             environment=dotenv | dict(os.environ),
         )
@@ -304,6 +307,7 @@ class _Environment(BaseSettings):
     local_model_url: HttpUrl | None = None
     local_model_port: Port | None = None
     unsafe_no_sandbox: bool = False
+    allowed_hosts: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\[\], -]*$")] = ""
     prices: Path | None = None
     build_id: BuildId | None = None
     make_current: bool = False

@@ -15,11 +15,12 @@ from pydantic import BaseModel
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.changes import Changes
 from qefleet.contracts.items import Item, ItemList
-from qefleet.contracts.runs import AgentResult, Thresholds
+from qefleet.contracts.runs import AgentResult, Limit, Thresholds
 from qefleet.contracts.steps import Finding, Verdict
 from qefleet.llm.models import Tier
 from qefleet.llm.question import Question
 from qefleet.memory.artifacts import Artifacts
+from qefleet.tools.program import Tool
 from qefleet.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class LoopOptions(Model):
 
     max_rounds: int = 3
     max_minutes: float | None = None
+
+
+async def _nothing_before() -> AgentResult | None:
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,11 @@ class StepContext:
     """In diff mode: what has changed since the base."""
     base_workspace: Callable[[], AbstractAsyncContextManager[Workspace]] | None = None
     """In diff mode: opens the base, without patches; null also where the target didn't exist then."""
+    last: Callable[[], Awaitable[AgentResult | None]] = _nothing_before
+    """This agent's latest completed result on the same project, from a run that had ended its step before
+    this one began."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """`host` or `host:port` that agents may send requests to (`QE_ALLOWED_HOSTS`)."""
 
     @property
     def completed(self) -> Sequence[AgentResult]:
@@ -121,7 +131,9 @@ class Judgement:
     package: str = OWN_PACKAGE
     """Importable package that has the `prompts` folder: an agent of your own names its own."""
     check: Callable[[StepContext, Any], None] | None = None
-    """Raises ValueError for an answer that fits `response` and still can't be used; the model is then
+    """What `response` and its citations can't say.
+
+    Raises ValueError for an answer that fits `response` and still can't be used; the model is then
     asked again, with the reason. Must tell the same of the same answer: it is asked again on a replay."""
     required: bool = False
     """The judgement is the agent's work: without a usable one its step fails."""
@@ -137,12 +149,14 @@ class Measure:
         additive: Values of disjoint items can be summed: counts of what an item itself gave.
             Never a percentage, nor a total that each item's run counts again.
         relayed: Taken over from the results before: without another agent that measures it, there is none.
+        limit: What a gate asks of it where the run's thresholds say nothing else.
     """
 
     name: str
     unit: str
     additive: bool = False
     relayed: bool = False
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +168,8 @@ class Agent:
         title: Short name for people, shown in the Temporal UI.
         purpose: One sentence for `qe agents`.
         tier: How demanding its questions are; the router picks a model by it.
-        tools: Names of the programs that measure.
+        tools: Programs that measure. A `Tool` is one of the fleet's own environment; a plain name one of the
+            target's, where the fleet itself installs it.
         measure: Runs the tools; never asks a model.
         memory_key: Where its latest result is remembered, under `aqe/`.
         measures: What its measurement can carry; conditions are checked against it when a run starts.
@@ -168,7 +183,7 @@ class Agent:
     title: str
     purpose: str
     tier: Tier
-    tools: tuple[str, ...]
+    tools: tuple[Tool | str, ...]
     measure: Callable[[StepContext], Awaitable[Finding]]
     memory_key: str
     measures: tuple[Measure, ...] = ()

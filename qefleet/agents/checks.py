@@ -15,6 +15,7 @@ from qefleet.agents.agent import Agent, Measure
 from qefleet.contracts.base import Model
 from qefleet.contracts.conditions import Condition
 from qefleet.contracts.measured import Measurement
+from qefleet.contracts.runs import Thresholds
 from qefleet.contracts.steps import ConditionCheck
 from qefleet.errors import InvalidInput
 
@@ -69,6 +70,20 @@ def _check_leaf(
     own = {m.name for m in measures.get(leaf.step, ())} if leaf.step else sources
     if leaf.metric not in own:
         raise InvalidInput(path, f"{leaf.step} doesn't measure this metric; {_near(leaf.metric, own)}")
+
+
+def check_limits(thresholds: Thresholds, agents: Iterable[Agent]) -> None:
+    """Check that each limit is about something that some agent measures.
+
+    Raises:
+        InvalidInput: None does; the message lists what comes near.
+    """
+    known = {measure.name for agent in agents for measure in agent.measures}
+    for name in thresholds.metrics:
+        if name not in known:
+            raise InvalidInput(
+                f"thresholds.metrics.{name}", f"no agent measures this metric; {_near(name, known)}"
+            )
 
 
 def check_options(agent: Agent, options: Mapping[str, Any], *, field: str) -> Model:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from qefleet.agents.agent import Agent, Judgement, StepContext
+from qefleet.agents.citations import Citation
 from qefleet.agents.evidence import keep_all, keep_evidence
 from qefleet.agents.measures import COVERAGE, DIFF, TESTS
 from qefleet.agents.parts import confined, measured_first, uncovered_files
@@ -33,7 +34,7 @@ class CoverageAnalyzerOptions(Model):
 class GapJudgement(BaseModel):
     """Why one gap matters."""
 
-    function: str
+    function: Citation
     why: str
 
 

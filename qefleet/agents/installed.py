@@ -13,8 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from qefleet.agents.agent import Agent
 from qefleet.agents.catalogue import Catalogue, built_in
 from qefleet.agents.prompt import load_prompt
-from qefleet.contracts.conditions import MetricName
-from qefleet.contracts.runs import AgentId
+from qefleet.contracts.runs import AgentId, MetricName
 from qefleet.errors import SettingsError
 
 GROUP = "qefleet.agents"

@@ -11,7 +11,7 @@ from qefleet.agents.agent import Agent, Judgement, StepContext
 from qefleet.agents.evidence import keep_evidence
 from qefleet.agents.measures import COVERAGE, DIFF, FAILED_BEFORE, TESTS
 from qefleet.contracts.measured import Measured, Measurement, Metric, ToolRun
-from qefleet.contracts.runs import AgentResult, Decision
+from qefleet.contracts.runs import AgentResult, Decision, Limit
 from qefleet.contracts.steps import Finding
 from qefleet.tools.gate import decide
 
@@ -30,6 +30,7 @@ async def _measure(ctx: StepContext) -> Finding:
         metrics,
         failed_steps=_failed_steps(ctx.earlier),
         diff=ctx.changes is not None,
+        limits=_limits(ctx),
     )
     used = {part: metrics[part] for part in metrics if part.startswith(("tests.", "coverage.", "diff."))}
     evidence = [rule.model_dump(mode="json") for rule in gate.rules if not rule.passed]
@@ -39,6 +40,17 @@ async def _measure(ctx: StepContext) -> Finding:
         decision=gate.decision,
         evidence=await keep_evidence(ctx.artifacts, evidence) if gate.decision is not Decision.GO else None,
     )
+
+
+def _limits(ctx: StepContext) -> dict[str, Limit]:
+    """What the agents of the completed steps ask of their own metrics; of an expansion's what is summed."""
+    return {
+        measure.name: measure.limit
+        for result in ctx.completed
+        if result.agent in ctx.catalogue
+        for measure in ctx.catalogue.get(result.agent).measures
+        if measure.limit and (measure.additive or "items.total" not in result.measured.metrics)
+    }
 
 
 def _failed_steps(results: Sequence[AgentResult]) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from qefleet.agents.agent import Agent, Judgement, Measure, StepContext
+from qefleet.agents.citations import Citation
 from qefleet.agents.evidence import keep_all, keep_evidence
 from qefleet.agents.measures import TESTS
 from qefleet.contracts.base import Model
@@ -33,7 +34,7 @@ class RequirementsValidatorOptions(Model):
 class RequirementJudgement(BaseModel):
     """How one requirement is written."""
 
-    id: str
+    id: Citation
     independent: bool
     negotiable: bool
     valuable: bool

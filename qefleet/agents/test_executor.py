@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from qefleet.agents.agent import Agent, Judgement, StepContext
+from qefleet.agents.citations import Citation
 from qefleet.agents.evidence import keep_all, keep_evidence
 from qefleet.agents.measures import FAILED_BEFORE, TESTS
 from qefleet.agents.parts import added_for_item, file_items
@@ -32,7 +33,7 @@ class TestExecutorOptions(Model):
 class FailureCause(BaseModel):
     """What the model takes to be behind a failing test."""
 
-    test: str
+    test: Citation
     cause: str
     proposal: str
 

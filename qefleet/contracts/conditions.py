@@ -21,14 +21,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from qefleet.contracts.base import Model
 from qefleet.contracts.measured import Measured
-from qefleet.contracts.runs import AgentResult, Decision, StepName, StepStatus
+from qefleet.contracts.runs import AgentResult, Decision, MetricName, StepName, StepStatus
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
-MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$", max_length=128)]
 
 _COMPARE = {
     "<": operator.lt,

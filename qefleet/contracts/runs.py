@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -17,6 +17,9 @@ TASK_QUEUE = "qe-fleet"
 
 AgentId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64)]
 
+
+MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$", max_length=128)]
+"""Dotted, such as `coverage.line_percent`."""
 
 GitRef = Annotated[str, StringConstraints(pattern=r"^[^-\x00][^\x00]*$", max_length=256)]
 
@@ -79,6 +82,21 @@ class AgentSpec(Model):
         return {"agent": value} if isinstance(value, str) else value
 
 
+class Limit(Model):
+    """What a gate asks of one metric; a number that wasn't measured fails it, whatever its severity."""
+
+    max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    severity: Literal["hard", "soft"] = "hard"
+    """Beyond a hard limit the decision is NO_GO, beyond a soft one CONDITIONAL."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("give max, min or both")
+        return self
+
+
 class Thresholds(Model):
     """What the gate asks for. Null leaves a rule out; a number that wasn't measured fails its rule."""
 
@@ -90,6 +108,9 @@ class Thresholds(Model):
     coverage_drop_max: Annotated[float, Field(ge=0, le=100)] | None = None
     """Percentage points of line coverage that may be lost between before and after; null: none, in a run
     that has an agent for coverage."""
+    metrics: dict[MetricName, Limit | None] = {}
+    """Limits on any metric of the run's agents, such as `{"security.high": {"max": 2}}`, in place of those
+    that the agents declare; null leaves one out."""
 
 
 class RunOptions(Model):

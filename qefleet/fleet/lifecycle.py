@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qefleet.agents.agent import LoopOptions
 from qefleet.agents.catalogue import Catalogue
-from qefleet.agents.checks import check_condition, check_options
+from qefleet.agents.checks import check_condition, check_limits, check_options
 from qefleet.contracts.flows import FlowStep, ancestors
 from qefleet.contracts.items import Item, ItemList, ItemPage
 from qefleet.contracts.patterns import StepSpec
@@ -98,6 +98,7 @@ class Lifecycle:
             looks_at_target=target is not None,
         )
         self._check_conditions(request, plan)
+        check_limits(request.input.thresholds, self._catalogue)
         await self._store.open(request, plan)
         return plan
 

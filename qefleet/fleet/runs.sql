@@ -32,6 +32,21 @@ SELECT step, result
 FROM steps
 WHERE run_id = $1 AND step = ANY($2::text[]);
 
+-- name: last_result
+-- What an agent found last on the same project: before this run, so that a step done again finds the same.
+SELECT s.result
+FROM runs AS r
+INNER JOIN runs AS earlier
+    ON earlier.run_id <> r.run_id AND earlier.snapshot ->> 'name' = r.snapshot ->> 'name'
+INNER JOIN steps AS s ON s.run_id = earlier.run_id
+WHERE r.run_id = $1
+    AND s.agent = $2
+    AND s.status = 'completed'
+    AND s.step NOT LIKE '%/%'
+    AND s.recorded_at < r.opened_at
+ORDER BY s.recorded_at DESC
+LIMIT 1;
+
 -- name: patches
 -- Digests of the patches of these steps and of the items below them.
 SELECT step, result ->> 'patch' AS patch

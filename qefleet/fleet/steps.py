@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from qefleet.agents.agent import Agent, Loop, StepContext
+from qefleet.agents.agent import Agent, Judgement, Loop, StepContext
 from qefleet.agents.catalogue import Catalogue
+from qefleet.agents.citations import check_citations
 from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.base import Digest
 from qefleet.contracts.changes import Changes
@@ -56,6 +57,7 @@ class Steps:
         client: ModelClient,
         models: ModelChoice,
         operations: GraphOperations,
+        allowed_hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._catalogue = catalogue
         self._store = store
@@ -64,6 +66,7 @@ class Steps:
         self._client = client
         self._models = models
         self._operations = operations
+        self._allowed_hosts = allowed_hosts
 
     async def measure(self, step: StepRef) -> Finding:
         """Run the agent's tools."""
@@ -109,13 +112,13 @@ class Steps:
         agent, entry, ctx = await self._context(request)
         assert agent.judgement is not None, f"{agent.id} gives evidence only where it declares a judgement"
         prompt = load_prompt(agent.judgement.prompt, agent.judgement.package)
-        evidence = (await self._artifacts.get(request.evidence)).decode()
+        evidence = await self._artifacts.get(request.evidence)
         question = Question(
             system=prompt.system,
             instruction=prompt.fill(),
-            context=evidence,
+            context=evidence.decode(),
             response=agent.judgement.response,
-            check=partial(agent.judgement.check, ctx) if agent.judgement.check else None,
+            check=partial(_check_answer, agent.judgement, ctx, evidence),
         )
         return await self._ask(agent, entry, question, f"{request.step}/judge")
 
@@ -202,6 +205,8 @@ class Steps:
             item=await self._store.item(step),
             patches=patches,
             uses_model=entry.plan.uses_model,
+            last=lambda: self._store.last_result(step.run, agent.id),
+            allowed_hosts=self._allowed_hosts,
             **await self._diff_mode(entry),
         )
         return agent, entry, context
@@ -235,6 +240,12 @@ class Steps:
 
     async def _text(self, digest: Digest | None) -> str | None:
         return (await self._artifacts.get(digest)).decode() if digest else None
+
+
+def _check_answer(judgement: Judgement, ctx: StepContext, evidence: bytes, answer: BaseModel) -> None:
+    check_citations(answer, evidence)
+    if judgement.check:
+        judgement.check(ctx, answer)
 
 
 def _loop_of(agent: Agent) -> Loop:

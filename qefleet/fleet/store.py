@@ -122,6 +122,11 @@ class RunStore:
         by_step = {row["step"]: AgentResult.model_validate(row["result"]) for row in rows}
         return [by_step[step] for step in steps if step in by_step]
 
+    async def last_result(self, run: str, agent: str) -> AgentResult | None:
+        """An agent's latest completed result on the run's project, from before the run was opened."""
+        found = await self._fetchval("last_result", UUID(run), agent)
+        return AgentResult.model_validate(found) if found else None
+
     async def patches(self, run: str, steps: Sequence[str]) -> list[Digest]:
         """Patches of these steps in their order; an expansion's name stands for its items, in their order."""
         rows = await retrying(lambda: self._pool.fetch(_QUERIES["patches"], UUID(run), list(steps)))

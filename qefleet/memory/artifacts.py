@@ -21,6 +21,13 @@ _LARGE_S = 120.0
 """Seconds for one statement: an archive may have hundreds of megabytes."""
 
 
+def reference(content: bytes, *, name: str, media_type: str) -> ArtifactRef:
+    """What names bytes that are kept, or will be."""
+    return ArtifactRef(
+        name=name, digest=hashlib.sha256(content).hexdigest(), media_type=media_type, size_bytes=len(content)
+    )
+
+
 class ArtifactMissing(QeError):
     """A digest names nothing in this database, or bytes that don't match it."""
 
@@ -41,14 +48,14 @@ class Artifacts:
         Raises:
             StoreUnavailable: Postgres can't be reached.
         """
-        digest = hashlib.sha256(content).hexdigest()
-        if not await retrying(lambda: self._pool.fetchval(_QUERIES["has_artifact"], digest)):
+        kept = reference(content, name=name, media_type=media_type)
+        if not await retrying(lambda: self._pool.fetchval(_QUERIES["has_artifact"], kept.digest)):
             await retrying(
                 lambda: self._pool.execute(
-                    _QUERIES["put_artifact"], digest, media_type, len(content), content, timeout=_LARGE_S
+                    _QUERIES["put_artifact"], kept.digest, media_type, len(content), content, timeout=_LARGE_S
                 )
             )
-        return ArtifactRef(name=name, digest=digest, media_type=media_type, size_bytes=len(content))
+        return kept
 
     async def get(self, digest: Digest) -> bytes:
         """The bytes that the digest names, verified.

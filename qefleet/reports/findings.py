@@ -14,6 +14,7 @@ from qefleet.contracts.changes import LineRange
 from qefleet.contracts.coverage import CoverageReport, FileCoverage, FunctionCoverage
 from qefleet.contracts.execution import ExecutionDetails, FailingTest
 from qefleet.contracts.gate import GateDecision
+from qefleet.contracts.issues import Issue, Severity
 from qefleet.reports.evidence import Evidence
 from qefleet.tools.coverage import parse_coverage
 from qefleet.tools.diff import diff_coverage
@@ -22,6 +23,13 @@ from qefleet.workspace.archive import safe_path
 
 Level = Literal["error", "warning", "note"]
 
+_LEVELS: dict[Severity, Level] = {
+    "critical": "error",
+    "high": "error",
+    "medium": "warning",
+    "low": "note",
+    "info": "note",
+}
 _GAPS = 20
 _MESSAGE_CHARS = 1000
 _PLACE = re.compile(r"^(?:file /src/)?(?P<file>[^\s:,]+\.py)(?::|, line )(?P<line>\d+)(?::|$)", re.MULTILINE)
@@ -41,7 +49,8 @@ class Rule(StrEnum):
 class Finding:
     """One thing to look at."""
 
-    rule: Rule
+    rule: str
+    """A `Rule`, or `tool/rule` for what a tool reported."""
     level: Level
     title: str
     message: str
@@ -54,7 +63,8 @@ class Finding:
 
 def findings(evidence: Evidence) -> list[Finding]:
     """All there is to look at, errors first."""
-    found = [*_failed_steps(evidence), *_gate(evidence), *_tests(evidence), *_coverage(evidence)]
+    found = [*_failed_steps(evidence), *_gate(evidence), *_tests(evidence), *_issues(evidence)]
+    found += _coverage(evidence)
     order: dict[Level, int] = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda finding: order[finding.level])
 
@@ -125,6 +135,24 @@ def _failed_before(evidence: Evidence) -> set[str]:
             except ValidationError:
                 continue  # the sum of an expansion's items
     return known
+
+
+def _issues(evidence: Evidence) -> Iterator[Finding]:
+    """What the tools of any agent reported; what is there since before the change is a note."""
+    for step in evidence.result.steps:
+        for given in step.measured.details.get("issues", []):
+            issue = Issue.model_validate(given)
+            place = issue.path is not None and safe_path(issue.path)
+            line = issue.line or 1
+            yield Finding(
+                rule=f"{issue.tool}/{issue.rule}",
+                level="note" if issue.known else _LEVELS[issue.severity],
+                title=f"{issue.tool} {issue.rule}" + (", also before the change" if issue.known else ""),
+                message=issue.message[:_MESSAGE_CHARS],
+                identity=f"{issue.tool}:{issue.rule}:{issue.path}:{issue.message}",
+                file=f"{evidence.folder}{issue.path}" if place else None,
+                lines=(line, issue.end_line or line) if place else None,
+            )
 
 
 def _place(test: FailingTest) -> tuple[str | None, int]:

@@ -16,7 +16,7 @@ MAX_RESULTS = 5000
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _PLACELESS = "pyproject.toml"
 """Code scanning refuses results without a place; what concerns the whole project is shown at this file."""
-_RULES = {
+_RULES: dict[str, tuple[str, str, str]] = {
     Rule.FAILING_TEST: ("FailingTest", "error", "A test fails."),
     Rule.FAILED_STEP: ("FailedStep", "error", "An agent could not do its part of the run."),
     Rule.GATE: ("Gate", "error", "A rule of the quality gate doesn't hold."),
@@ -32,7 +32,8 @@ def sarif(findings: Sequence[Finding], *, succeeded: bool) -> bytes:
         findings: The most important first; those beyond `MAX_RESULTS` are left out.
         succeeded: Whether the run came to its end.
     """
-    rules = list(_RULES)
+    shown = findings[:MAX_RESULTS]
+    rules: list[str] = [*_RULES, *sorted({finding.rule for finding in shown} - {*_RULES})]
     log = {
         "$schema": _SCHEMA,
         "version": "2.1.0",
@@ -48,28 +49,31 @@ def sarif(findings: Sequence[Finding], *, succeeded: bool) -> bytes:
                 "automationDetails": {"id": "qe-fleet/"},
                 "invocations": [{"executionSuccessful": succeeded}],
                 "columnKind": "unicodeCodePoints",
-                "results": [_result(finding, rules) for finding in findings[:MAX_RESULTS]],
+                "results": [_result(finding, rules) for finding in shown],
             }
         ],
     }
     return (json.dumps(log, indent=1) + "\n").encode()
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: str) -> dict[str, Any]:
+    if rule not in _RULES:
+        tool, _, name = rule.partition("/")
+        return {"id": rule, "name": name, "shortDescription": {"text": f"Reported by {tool} as {name}."}}
     name, level, text = _RULES[rule]
     return {
-        "id": rule.value,
+        "id": rule,
         "name": name,
         "shortDescription": {"text": text},
         "defaultConfiguration": {"level": level},
     }
 
 
-def _result(finding: Finding, rules: Sequence[Rule]) -> dict[str, Any]:
+def _result(finding: Finding, rules: Sequence[str]) -> dict[str, Any]:
     identity = f"{finding.rule}\0{finding.identity}".encode(errors="surrogatepass")
     first, last = finding.lines or (1, 1)
     return {
-        "ruleId": finding.rule.value,
+        "ruleId": str(finding.rule),
         "ruleIndex": rules.index(finding.rule),
         "level": finding.level,
         "message": {"text": finding.message},

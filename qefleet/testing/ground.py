@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qefleet.workspace.sandbox import Limits, Mount, Sandbox
-from qefleet.workspace.workspace import WorkspaceRun
+from qefleet.workspace.workspace import WorkspaceRun, own_environment
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class LocalGround:
         """The environment's interpreter, inside."""
         return "/env/bin/python"
 
+    @property
+    def tools_python(self) -> str:
+        """The interpreter of this process's environment, inside a run with `tools`."""
+        return sys.executable
+
     async def run(
         self,
         argv: Sequence[str],
@@ -32,6 +38,7 @@ class LocalGround:
         collect: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        tools: bool = False,
     ) -> WorkspaceRun:
         """Run a program in `/src`; see `Ground.run`."""
         laid = {
@@ -42,6 +49,7 @@ class LocalGround:
             mounts=[
                 Mount(self.project, "/src", layered=True),
                 Mount(self.environment, "/env"),
+                *(own_environment() if tools else ()),
             ],
             cwd="/src",
             env={"PYTHONPATH": "/src:/src/src", **(env or {})},

@@ -8,7 +8,7 @@ from typing import Literal
 
 from qefleet.contracts.gate import GateDecision, RuleResult
 from qefleet.contracts.measured import Measured, Metric, Unmeasured
-from qefleet.contracts.runs import Decision, Thresholds
+from qefleet.contracts.runs import Decision, Limit, Thresholds
 
 
 def decide(
@@ -17,6 +17,7 @@ def decide(
     *,
     failed_steps: int = 0,
     diff: bool = False,
+    limits: Mapping[str, Limit] | None = None,
 ) -> GateDecision:
     """Check every threshold that is set, and that no coverage is lost where some agent looked at it.
 
@@ -40,6 +41,8 @@ def decide(
     | `line_percent_min` | `diff.line_percent` |
     | `branch_percent_min` | `diff.branch_percent` |
 
+    Each limit on a metric, those that agents declare and those of `thresholds.metrics`, is a rule of its own.
+
     Where no statement or no branch has changed, its rule is left out; a failure that isn't known to be old
     counts as new.
 
@@ -49,6 +52,7 @@ def decide(
         failed_steps: Of them, how many failed or were cancelled, items of expansions among them. It is
             counted, not measured: the rule names it `steps.failed`.
         diff: Whether the run is in diff mode.
+        limits: By metric: what the agents of the run declare. `thresholds.metrics` has the last word.
     """
     if thresholds.coverage_drop_max is None and "coverage.line_percent" in metrics:
         thresholds = thresholds.model_copy(update={"coverage_drop_max": 0.0})
@@ -62,6 +66,13 @@ def decide(
     left_out = {rule.threshold: why for rule, _ in asked if (why := _nothing_changed(rule, metrics))}
     results = [
         _check(rule, limit, numbers, metrics) for rule, limit in asked if rule.threshold not in left_out
+    ]
+    wanted = {**(limits or {}), **thresholds.metrics}
+    results += [
+        _check(rule, bound, numbers, metrics)
+        for name, limit in sorted(wanted.items())
+        if limit
+        for rule, bound in _limit_rules(name, limit)
     ]
     failed = [result for result in results if not result.passed]
     hard = [result for result in failed if result.severity == "hard" or result.actual is None]
@@ -129,6 +140,17 @@ _DIFF_RULES = (
     _Rule("line_percent_min", "diff.line_percent", "soft", "at least", ("diff.line_percent",), _same),
     _Rule("branch_percent_min", "diff.branch_percent", "soft", "at least", ("diff.branch_percent",), _same),
 )
+
+
+def _limit_rules(name: str, limit: Limit) -> list[tuple[_Rule, float]]:
+    rules: list[tuple[_Rule, float]] = []
+    if limit.max is not None:
+        rules.append((_Rule(name, name, limit.severity, "at most", (name,), _same), limit.max))
+    if limit.min is not None:
+        rules.append((_Rule(name, name, limit.severity, "at least", (name,), _same), limit.min))
+    return rules
+
+
 _OF_WHAT = {
     "diff.line_percent": ("diff.lines_total", "no statement has changed"),
     "diff.branch_percent": ("diff.branches_total", "no branch has changed"),

@@ -41,6 +41,11 @@ class Ground(Protocol):
         """The environment's interpreter, as a path inside."""
         ...
 
+    @property
+    def tools_python(self) -> str:
+        """The interpreter of the fleet's own environment, as a path inside a run with `tools`."""
+        ...
+
     async def run(
         self,
         argv: Sequence[str],
@@ -49,8 +54,12 @@ class Ground(Protocol):
         collect: Sequence[str] = ...,
         env: Mapping[str, str] = ...,
         limits: Limits = ...,
+        tools: bool = ...,
     ) -> Outcome:
-        """Run a program in `/src`, with `files` laid over it, and read back files from `/out`."""
+        """Run a program in `/src`, with `files` laid over it, and read back files from `/out`.
+
+        With `tools`, the fleet's own environment is there too, to read.
+        """
         ...
 
 
@@ -63,8 +72,9 @@ async def run_program(
     collect: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     limits: Limits,
+    tools: bool = False,
 ) -> Outcome:
-    """Run one of our programs of `tools/inside` with the target's interpreter.
+    """Run one of our programs of `tools/inside` with the target's interpreter, or the fleet's own.
 
     Args:
         ground: Where to run it.
@@ -74,18 +84,21 @@ async def run_program(
         collect: Names under `/out` to read back.
         env: Further environment variables.
         limits: What it may use.
+        tools: Run it with the interpreter of the fleet's own environment, isolated from the target's.
     """
     inside = package_files("qefleet.tools.inside")
     laid = {
         f"/qe/{name}.py": inside.joinpath(f"{name}.py").read_bytes() for name in (program, "qe_pytest_plugin")
     }
     laid["/qe/spec.json"] = json.dumps(spec).encode()
+    interpreter = [ground.tools_python, "-I"] if tools else [ground.python]
     return await ground.run(
-        [ground.python, f"/qe/{program}.py"],
+        [*interpreter, f"/qe/{program}.py"],
         files={**laid, **(files or {})},
         collect=collect,
         env={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", **(env or {})},
         limits=limits,
+        tools=tools,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
-from xml.etree.ElementTree import ParseError
 
 from junitparser import Error, Failure, JUnitXml, JUnitXmlError, Properties, Property, Skipped, TestCase
 
@@ -115,7 +114,7 @@ _RANK = {"passed": 0, "skipped": 1, "failure": 2, "error": 3}
 def _suites(content: bytes | None) -> JUnitXml | None:
     try:
         return JUnitXml.fromstring(content) if content else None
-    except (ParseError, JUnitXmlError, ValueError):
+    except (SyntaxError, JUnitXmlError, ValueError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 from qefleet.contracts.coverage import CoverageReport
 from qefleet.contracts.execution import ExecutionDetails, SuiteCounts, SuiteOutcome
 from qefleet.contracts.measured import ArtifactRef, Measured, Metric, ToolRun, Unmeasured
+from qefleet.memory.artifacts import reference
 from qefleet.tools.coverage import parse_coverage
 from qefleet.tools.ground import Ground, Outcome, read_json, run_program
 from qefleet.tools.junit import JUnit, parse_junit
@@ -170,7 +170,7 @@ def _read(
             f"coverage.py left no report: {'; '.join(filter(None, problems.values())) or 'no data'}."
         )
     artifacts = {
-        name: (_reference(name, content), content)
+        name: (reference(content, name=name, media_type=_OUTPUTS.get(name, "text/plain")), content)
         for name, content in {**outcome.outputs, "pytest.log": finished.output}.items()
         if name in {*_OUTPUTS, "pytest.log"}
     }
@@ -258,12 +258,3 @@ def _command(layout: Layout, options: list[str], only: Sequence[str], *, coverag
     override = [] if layout.addopts is None else [f"--override-ini=addopts={shlex.join(layout.addopts)}"]
     pytest = ["-m", "pytest", *override, *only]
     return shlex.join(["coverage", "run", *options, *pytest] if coverage else ["python", *pytest])
-
-
-def _reference(name: str, content: bytes) -> ArtifactRef:
-    return ArtifactRef(
-        name=name,
-        digest=hashlib.sha256(content).hexdigest(),
-        media_type=_OUTPUTS.get(name, "text/plain"),
-        size_bytes=len(content),
-    )

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -79,6 +80,7 @@ class Workspace:
 
     source_dir = "/src"
     python = "/env/bin/python"
+    tools_python = sys.executable
 
     def __init__(self, *, project: Path, venv: Path, prepared: _Prepared, sandbox: Sandbox) -> None:
         self.project = project
@@ -96,6 +98,7 @@ class Workspace:
         collect: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        tools: bool = False,
     ) -> WorkspaceRun:
         """Run a program in `/src`, without network; all that it starts has ended when this returns.
 
@@ -105,6 +108,7 @@ class Workspace:
             collect: Names below `/out` to read back: regular files only.
             env: Further environment variables; `PYTHONPATH` goes before the workspace's own.
             limits: When to stop it.
+            tools: Show it this worker's own environment too, at its own place.
 
         Raises:
             SandboxUnavailable: The sandbox couldn't be built.
@@ -113,7 +117,7 @@ class Workspace:
         paths = [part for part in (given.pop("PYTHONPATH", ""), *self._pythonpath) if part]
         finished = await self._sandbox.run(
             argv,
-            mounts=self._mounts,
+            mounts=[*self._mounts, *(own_environment() if tools else ())],
             cwd="/src",
             env={
                 "PATH": "/env/bin:/usr/local/bin:/usr/bin:/bin",
@@ -129,6 +133,12 @@ class Workspace:
         )
         outputs = {name.removeprefix("/out/"): content for name, content in finished.outputs.items()}
         return WorkspaceRun(finished, outputs)
+
+
+def own_environment() -> list[Mount]:
+    """This process's environment, where the fleet's tools are, at its own place."""
+    prefixes = sorted({sys.prefix, sys.base_prefix, sys.base_exec_prefix})
+    return [Mount(Path(prefix), prefix) for prefix in prefixes]
 
 
 class Workspaces:

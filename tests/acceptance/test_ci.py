@@ -191,9 +191,10 @@ def test_bad_input_exits_2_and_is_annotated(
 
 
 def test_failed_run_exits_3_keeps_its_report_and_is_run_again(
-    job: Callable[..., Ended], tmp_path: Path
+    job: Callable[..., Ended], repository: Path, tmp_path: Path
 ) -> None:
     """What it recorded until then is in the files; a second run of the job tries anew."""
+    commit(repository, test_slow="import time\n\n\ndef test_slow():\n    time.sleep(30)\n")
     step = {"agent": "test-executor", "timeout_minutes": 0.001}
     arguments = ("--input", json.dumps({"agents": [step, "quality-gate"]}), "--json")
 

@@ -108,11 +108,11 @@ async def test_the_time_limit_ends_a_run(either: Sandbox) -> None:
 
 async def test_long_output_keeps_head_and_tail(either: Sandbox) -> None:
     """The middle is left out, and it is said how much."""
-    done = await either.run(shell("seq 1 20000"), limits=Limits(output_bytes=1000))
+    done = await either.run(shell("seq 1 10000"), limits=Limits(output_bytes=1000))
 
     assert done.truncated
     assert done.output.startswith(b"1\n2\n3\n")
-    assert done.output.endswith(b"\n19999\n20000\n")
+    assert done.output.endswith(b"\n9999\n10000\n")
     assert b"bytes left out" in done.output
     assert len(done.output) < 1100
 

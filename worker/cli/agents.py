@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from worker.cli.output import AsJson, print_rows
+
+if TYPE_CHECKING:
+    from qefleet.agents.agent import Agent
 
 EXAMPLES = "[bold]Examples[/]\n\nqe agents\n\nqe agents --json"
 
@@ -27,7 +31,7 @@ def agents(as_json: AsJson = False) -> None:
             "id": agent.id,
             "title": agent.title,
             "purpose": agent.purpose,
-            "tools": list(agent.tools) if as_json else ", ".join(agent.tools),
+            "tools": _tools(agent) if as_json else ", ".join(_in_short(tool) for tool in _tools(agent)),
             "tier": agent.tier,
             "distribution": catalogue.distribution(agent.id),
             "memory_key": agent.memory_key,
@@ -38,3 +42,19 @@ def agents(as_json: AsJson = False) -> None:
         for agent in catalogue
     ]
     print_rows(rows, columns=_COLUMNS, as_json=as_json, empty="no agents")
+
+
+def _tools(agent: Agent) -> list[dict[str, Any]]:
+    """Each with its version here, null where it is missing; those of the target are installed with it."""
+    from qefleet.tools.program import Tool
+
+    return [
+        {"name": tool.name, "version": tool.version(), "install": tool.how_to_install}
+        if isinstance(tool, Tool)
+        else {"name": tool, "version": "with the target", "install": ""}
+        for tool in agent.tools
+    ]
+
+
+def _in_short(tool: dict[str, Any]) -> str:
+    return tool["name"] if tool["version"] else f"{tool['name']} (missing)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qefleet.contracts.measured import Measured, Metric, Unmeasured
-from qefleet.contracts.runs import Decision, Thresholds
+from qefleet.contracts.runs import Decision, Limit, Thresholds
 from qefleet.tools.gate import decide
 
 
@@ -122,3 +122,37 @@ def test_diff_mode_leaves_out_what_has_nothing_to_compare() -> None:
         "branch_percent_min": "no branch has changed",
     }
     assert [rule.rule for rule in gate.rules] == ["failed_tests_max", "failed_steps_max", "coverage_drop_max"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "decision"),
+    [
+        (Limit(max=0), 0.0, Decision.GO),
+        (Limit(max=0), 1.0, Decision.NO_GO),
+        (Limit(max=0, severity="soft"), 1.0, Decision.CONDITIONAL),
+        (Limit(min=80), 79.9, Decision.NO_GO),
+        (Limit(min=1, max=3), 2.0, Decision.GO),
+        (Limit(max=0, severity="soft"), None, Decision.NO_GO),
+    ],
+)
+def test_limits_of_agents_are_rules(limit: Limit, value: float | None, decision: Decision) -> None:
+    metric: Metric = (
+        Unmeasured(reason="bandit isn't installed")
+        if value is None
+        else Measured(value=value, unit="issues", tool=0)
+    )
+    gate = decide(
+        Thresholds(failed_tests_max=None), {"security.high": metric}, limits={"security.high": limit}
+    )
+    assert gate.decision is decision
+
+
+def test_thresholds_have_the_last_word_on_limits() -> None:
+    metrics: dict[str, Metric] = {"security.high": Measured(value=2, unit="issues", tool=0)}
+    limits = {"security.high": Limit(max=0)}
+    asked = Thresholds(failed_tests_max=None, metrics={"security.high": Limit(max=2)})
+    assert decide(asked, metrics, limits=limits).decision is Decision.GO
+    dropped = Thresholds(failed_tests_max=None, metrics={"security.high": None})
+    assert [rule.rule for rule in decide(dropped, metrics, limits=limits).rules] == ["failed_steps_max"]
+    other = Thresholds(failed_tests_max=None, metrics={"quality.errors": Limit(max=0)})
+    assert decide(other, metrics, limits={}).decision is Decision.NO_GO
