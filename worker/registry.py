@@ -11,6 +11,7 @@ from workflows.hierarchical import Hierarchical
 from workflows.parallel import Parallel
 from workflows.parallel_expansion import ParallelExpansion
 from workflows.pipeline import Pipeline
+from workflows.release import Release
 from workflows.unknown import Unknown
 
 WORKFLOWS = (
@@ -21,6 +22,7 @@ WORKFLOWS = (
     Conditional,
     Hierarchical,
     Flow,
+    Release,
     Expansion,
     ItemWorkflow,
     TaskWorkflow,

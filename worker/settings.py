@@ -210,6 +210,15 @@ class Settings:
         return [p for p in PROVIDERS if any(self.environment.get(v) for v in p.variables)]
 
 
+def nobody_answers(settings: Settings) -> bool:
+    """Whether a run that waits for a person waits in vain: the Temporal server ends with the job.
+
+    Raises:
+        SettingsError: As `Settings.temporal`.
+    """
+    return "target_host" not in settings.temporal()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChosenModel:
     """The model that will be asked, and why."""

@@ -91,7 +91,7 @@ class Run:
         request = OpenRun(
             **self.ref.model_dump(),
             pattern=self._pattern,
-            input=CommonInput.model_validate(run_input.model_dump(include=set(known), exclude_unset=True)),
+            input=CommonInput.model_validate(run_input.model_dump(include=set(known))),
             steps=list(specs),
             conditions=list(conditions),
             flow=flow,

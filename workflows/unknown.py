@@ -8,7 +8,16 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-KNOWN = ("Pipeline", "Parallel", "FanOutFanIn", "ParallelExpansion", "Conditional", "Hierarchical", "Flow")
+KNOWN = (
+    "Pipeline",
+    "Parallel",
+    "FanOutFanIn",
+    "ParallelExpansion",
+    "Conditional",
+    "Hierarchical",
+    "Flow",
+    "Release",
+)
 
 
 @workflow.defn(dynamic=True)

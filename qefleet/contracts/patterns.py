@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from qefleet.contracts.base import Model
 from qefleet.contracts.conditions import Condition
 from qefleet.contracts.items import MAX_ITEMS, Item
-from qefleet.contracts.runs import AgentSpec, RunInput
+from qefleet.contracts.runs import AgentSpec, Decision, GateApproval, RunInput
 
 Agents = Annotated[list[AgentSpec], Field(max_length=64)]
 Some = Annotated[list[AgentSpec], Field(min_length=1, max_length=64)]
@@ -18,8 +18,8 @@ Concurrency = Annotated[int, Field(ge=1, le=64)]
 MaxItems = Annotated[int, Field(ge=1, le=MAX_ITEMS)]
 
 
-def _agents(*ids: str) -> list[AgentSpec]:
-    return [AgentSpec(agent=agent) for agent in ids]
+def _agents(*ids: str, on_failure: Literal["stop", "continue"] = "stop") -> list[AgentSpec]:
+    return [AgentSpec(agent=agent, on_failure=on_failure) for agent in ids]
 
 
 class StepSpec(Model):
@@ -156,3 +156,31 @@ class HierarchicalInput(RunInput):
     max_concurrent: Concurrency = 4
     then: Agents = _agents("quality-gate")
     """Run in order once all tasks have ended."""
+
+
+class ReleaseInput(RunInput):
+    """What a team looks at before a release: measured side by side, mended where tests are missed, gated."""
+
+    measure: Some = _agents(
+        "test-executor",
+        "coverage-analyzer",
+        "requirements-validator",
+        on_failure="continue",
+    )
+    """Run side by side; whatever fails among them, the gate says NO_GO."""
+    hunt: Agents = []
+    """Run in order where `hunt_when` holds."""
+    hunt_when: Condition = Condition.model_validate({"and": ["tests.failed == 0", "tests.errors == 0"]})
+    """A red suite has to be mended first: it can't be told from a flaky one."""
+    generate: Agents = _agents("test-generator", "test-executor", "coverage-analyzer", on_failure="continue")
+    """Run in order where `generate_when` holds."""
+    generate_when: Condition = Condition.model_validate(
+        {"and": ["tests.failed == 0", "tests.errors == 0", "coverage.line_percent < 80"]}
+    )
+    review: Agents = []
+    """Run in order on all that was found."""
+    gate: Agents = _agents("quality-gate")
+    max_concurrent: Concurrency = 3
+    """Agents that measure at once."""
+    approval: GateApproval | None = GateApproval(of=[Decision.CONDITIONAL])
+    """A person is asked about a CONDITIONAL; null leaves it as it is."""

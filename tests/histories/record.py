@@ -60,6 +60,7 @@ RECORDINGS = (
         },
         fleet={"parts": 2},
     ),
+    Recording(type="Release"),
 )
 
 

@@ -13,7 +13,7 @@ from qefleet.contracts.items import ItemList, ItemPage
 from qefleet.contracts.measured import ArtifactRef, Measured
 from qefleet.contracts.patterns import StepSpec
 from qefleet.contracts.ports import AgentPort, RunPort
-from qefleet.contracts.runs import AgentResult, ApprovalRecord, Decision, Usage
+from qefleet.contracts.runs import AgentResult, ApprovalRecord, Decision, GateApproval, Usage
 from qefleet.contracts.steps import (
     AddedSteps,
     AddSteps,
@@ -44,6 +44,11 @@ from qefleet.contracts.steps import (
 from qefleet.contracts.targets import Environment, Snapshot
 
 DIGEST = "0" * 64
+_FIGURES = (
+    ("coverage", "coverage.line_percent", 75.0),
+    ("test-executor", "tests.failed", 0.0),
+    ("test-executor", "tests.errors", 0.0),
+)
 
 
 class FakeFleet(RunPort, AgentPort):
@@ -73,6 +78,7 @@ class FakeFleet(RunPort, AgentPort):
         self.calls: Counter[str] = Counter()
         self.results: dict[str, AgentResult] = {}
         self.approvals: list[ApprovalRecord] = []
+        self.approval: GateApproval | None = None
         self._parts = parts
         self._hang = hang
         self._commands = commands or {}
@@ -106,6 +112,7 @@ class FakeFleet(RunPort, AgentPort):
     @activity.defn(name="open_run")
     async def open_run(self, request: OpenRun) -> Plan:
         self._count("open_run", request)
+        self.approval = request.input.approval
         flow = request.flow_steps or []
         specs = [*request.steps, *(spec for step in flow for spec in step.specs("steps"))]
         return Plan(
@@ -183,9 +190,11 @@ class FakeFleet(RunPort, AgentPort):
         generator = step.step.startswith("test-generator")
         return Finding(
             measurement=Measurement(
-                metrics={"coverage.line_percent": Measured(value=75.0, unit="%", tool=0)}
-                if step.step.startswith("coverage")
-                else {}
+                metrics={
+                    name: Measured(value=value, unit="", tool=0)
+                    for agent, name, value in _FIGURES
+                    if step.step.startswith(agent)
+                }
             ),
             headline="measured",
             decision=Decision.GO if step.step.startswith("quality-gate") else None,

@@ -12,8 +12,14 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
+from qefleet.contracts.patterns import ReleaseInput
 from qefleet.contracts.runs import Decision, RunResult
 
+_AFTER_MEASURING = [
+    spec
+    for part in (ReleaseInput.model_validate("pypi:x==1"),)
+    for spec in (*part.hunt, *part.generate, *part.review, *part.gate)
+]
 X = "pypi:x==1"
 
 
@@ -173,6 +179,43 @@ async def test_conditional_takes_the_first_branch_that_holds(temporal: WorkflowE
             f"branches.0: coverage.line_percent < 50 does not hold {fact}",
             f"branches.1: coverage.line_percent < 80 holds {fact}",
         ]
+        assert await replays(handle)
+
+
+async def test_release_measures_generates_and_gates(temporal: WorkflowEnvironment) -> None:
+    """Tests are generated where the suite is green and little is covered; people are asked if CONDITIONAL."""
+    fleet = FakeFleet(items=1)
+    async with working(temporal, fleet) as queue:
+        handle = await start(
+            temporal, queue, {"target": X, "measure": ["test-executor", "coverage-analyzer"]}, kind="Release"
+        )
+        result = await handle.result()
+
+        assert list(statuses(result)) == [
+            "test-executor#0",
+            "coverage-analyzer#1",
+            *(f"{spec.agent}#{n}" for n, spec in enumerate(_AFTER_MEASURING, start=2)),
+        ]
+        assert fleet.approval
+        assert fleet.approval.of == [Decision.CONDITIONAL]
+        assert any(text.startswith("generate: ") and " holds " in text for text in result.evaluations)
+        assert await replays(handle)
+
+
+async def test_release_of_what_is_red_generates_nothing(temporal: WorkflowEnvironment) -> None:
+    """What could not be measured holds no condition up."""
+    fleet = FakeFleet(fail=failing("test-executor#0"))
+    measure = [
+        {"agent": "test-executor", "on_failure": "continue"},
+        {"agent": "coverage-analyzer", "on_failure": "continue"},
+    ]
+    async with working(temporal, fleet) as queue:
+        handle = await start(temporal, queue, {"target": X, "measure": measure}, kind="Release")
+        result = await handle.result()
+
+        assert {r.agent for r in result.steps} & {"test-generator", "flaky-test-hunter"} == set()
+        assert result.steps[0].status == "failed"
+        assert result.steps[-1].agent == "quality-gate"
         assert await replays(handle)
 
 

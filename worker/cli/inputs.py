@@ -23,6 +23,7 @@ PATTERNS = {
     "conditional": "Conditional",
     "hierarchical": "Hierarchical",
     "flow": "Flow",
+    "release": "Release",
 }
 """What is typed → the workflow's type."""
 DEMO_MINUTES = {"none": 2.5, "local": 6.0}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
+    "qe run release .\n\n"
     "qe run pipeline .\n\n"
     "qe run pipeline pypi:tabulate==0.10.0 --model local --report ./out\n\n"
     "qe run pipeline git+https://example.org/team/project@main --budget 2.50 --json\n\n"
@@ -35,7 +36,8 @@ def run(
     pattern: Annotated[
         str | None,
         typer.Argument(
-            help="pipeline, parallel, fan-out-fan-in, parallel-expansion, conditional, hierarchical or flow.",
+            help="release, pipeline, parallel, fan-out-fan-in, parallel-expansion, conditional, hierarchical "
+            "or flow.",
             show_default=False,
         ),
     ] = None,
@@ -118,7 +120,7 @@ def run(
     from worker.cli.repository import same_run_id
     from worker.cli.run_session import carry_out
     from worker.cli.wish import Wish
-    from worker.settings import Settings, check_model, resolve_model
+    from worker.settings import Settings, check_model, nobody_answers, resolve_model
 
     settings = Settings.load()
     if unsafe_no_sandbox:
@@ -156,6 +158,8 @@ def run(
         chosen = resolve_model(settings, asked=run_input.model if run_input else None)
         same = None
         in_ci = settings.ci.system is not None if ci is None else ci
+        if in_ci and run_input and nobody_answers(settings) and "approval" not in run_input.model_fields_set:
+            run_input = run_input.model_copy(update={"approval": None})
         if in_ci and run_input and pattern and workflow_id is None:
             same = asyncio.run(same_run_id(pattern, run_input, model=chosen.model))
         location = run_input.target.location if run_input and run_input.target else ""
