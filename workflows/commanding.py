@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ChildWorkflowError
 
 from qefleet.contracts.children import Bounds, TaskInput, TaskOutcome
-from qefleet.contracts.commands import Command, Task
+from qefleet.contracts.commands import AgentHistory, Command, Task
 from qefleet.contracts.patterns import StepSpec
 from qefleet.contracts.ports import RunPort
 from qefleet.contracts.runs import AgentResult, AgentSpec
@@ -143,6 +143,11 @@ class Division:
 def command_of(result: AgentResult) -> Command:
     """The plan in a commander's result: the model's, or the standard one where no model was asked."""
     return Command.model_validate(result.judged or result.measured.details["standard_plan"])
+
+
+def history_of(result: AgentResult) -> list[AgentHistory]:
+    """What agents took before, as the commander found."""
+    return [AgentHistory.model_validate(entry) for entry in result.measured.details.get("history", [])]
 
 
 @dataclass

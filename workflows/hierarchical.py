@@ -5,9 +5,10 @@ from __future__ import annotations
 from temporalio import workflow
 
 from qefleet.contracts.children import Bounds
+from qefleet.contracts.commands import estimate
 from qefleet.contracts.patterns import HierarchicalInput, number_steps
 from qefleet.contracts.runs import RunResult
-from workflows.commanding import Division, command_of
+from workflows.commanding import Division, command_of, history_of
 from workflows.pattern import Pattern
 
 
@@ -26,7 +27,9 @@ class Hierarchical(Pattern):
             (step,) = run.of("commander")
             result = await run.step(step)
             if not run.stopped:
+                command = command_of(result)
+                run.remark(f"the plan by earlier runs: {estimate(command, history_of(result))}")
                 division = Division(run.scope, step, bounds, name="task", report=run)
-                await division.carry_out(command_of(result), run.ended_steps())
+                await division.carry_out(command, run.ended_steps())
             await run.in_order(run.of("then"))
             return await run.close()

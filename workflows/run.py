@@ -44,6 +44,7 @@ class Run:
         self._scope: Scope | None = None
         self._approvals: Approvals | None = None
         self._evaluations: list[Evaluation] = []
+        self._remarks: list[str] = []
         self._snapshot: Snapshot | None = None
         self._environment: Environment | None = None
 
@@ -161,6 +162,11 @@ class Run:
         self.board.note(str(evaluation))
         return evaluation.holds
 
+    def remark(self, text: str) -> None:
+        """Say something that people find in the result too."""
+        self._remarks.append(text)
+        self.board.note(text)
+
     def planned(self, steps: Sequence[StepPlan]) -> None:
         """Steps became known only now; they stand behind the last one that has ended."""
         ended = self.ended_steps()
@@ -217,7 +223,7 @@ class Run:
             **self.ref.model_dump(),
             steps=[result.step for result in ended],
             decision=decision,
-            notes=list(self.plan.notes),
+            notes=[*self.plan.notes, *self._remarks],
             failed=failed is not None,
             cancelled=cancelled,
             approvals=self.approvals.records,
@@ -246,7 +252,7 @@ class Run:
             patch=closed.patch,
             approvals=self.approvals.records,
             evaluations=[str(evaluation) for evaluation in self._evaluations],
-            notes=list(self.plan.notes),
+            notes=[*self.plan.notes, *self._remarks],
         )
 
     def _in_order_of_plan(self) -> list[AgentResult]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.changes import Changes
+from qefleet.contracts.commands import AgentHistory
 from qefleet.contracts.items import Item, ItemList
 from qefleet.contracts.runs import AgentResult, Limit, Thresholds
 from qefleet.contracts.steps import Finding, Verdict
@@ -43,6 +44,10 @@ class LoopOptions(Model):
 
 async def _nothing_before() -> AgentResult | None:
     return None
+
+
+async def _no_history() -> list[AgentHistory]:
+    return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,8 @@ class StepContext:
     last: Callable[[], Awaitable[AgentResult | None]] = _nothing_before
     """This agent's latest completed result on the same project, from a run that had ended its step before
     this one began."""
+    history: Callable[[], Awaitable[list[AgentHistory]]] = _no_history
+    """What each agent took on the same project, in the steps that had ended before this run began."""
     allowed_hosts: frozenset[str] = frozenset()
     """`host` or `host:port` that agents may send requests to (`QE_ALLOWED_HOSTS`)."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import version
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from qefleet.agents.agent import Agent, Judgement, StepContext
+from qefleet.agents.agent import Agent, Judgement, Measure, StepContext
 from qefleet.agents.checks import check_options
 from qefleet.agents.evidence import keep_evidence
 from qefleet.contracts.base import Model
-from qefleet.contracts.commands import MAX_TASKS, AgentOffer, Command, CommanderDetails, Task
-from qefleet.contracts.measured import Measurement
+from qefleet.contracts.commands import MAX_TASKS, AgentHistory, AgentOffer, Command, CommanderDetails, Task
+from qefleet.contracts.measured import Measured, Measurement, ToolRun
 from qefleet.contracts.steps import Finding
 from qefleet.errors import InvalidInput
 
@@ -29,6 +31,7 @@ class FleetCommanderOptions(Model):
 
 async def _measure(ctx: StepContext) -> Finding:
     options: FleetCommanderOptions = ctx.options
+    history = await ctx.history()
     details = CommanderDetails(
         request=options.request,
         depth_left=options.depth_left,
@@ -37,13 +40,35 @@ async def _measure(ctx: StepContext) -> Finding:
             for agent in _for_tasks(ctx)
         ],
         standard_plan=standard_plan(),
+        history=history,
     )
-    evidence = details.model_dump(mode="json", exclude={"standard_plan"}) | {"max_tasks": options.max_tasks}
+    evidence = details.model_dump(mode="json", exclude={"standard_plan", "history"})
+    evidence["max_tasks"] = options.max_tasks
     return Finding(
-        measurement=Measurement(details=details.model_dump(mode="json")),
+        measurement=Measurement(
+            metrics={"commander.known_agents": Measured(value=len(history), unit="agents", tool=0)},
+            tools=[await _ledger_run(ctx, history)],
+            details=details.model_dump(mode="json"),
+        ),
         headline=f"{len(details.agents)} agents can be given tasks",
         notes=[] if ctx.uses_model else ["no model is used, so the standard plan is followed"],
         evidence=await keep_evidence(ctx.artifacts, evidence),
+    )
+
+
+async def _ledger_run(ctx: StepContext, history: list[AgentHistory]) -> ToolRun:
+    """Where the figures come from: the steps that are recorded in Postgres."""
+    rows = [entry.model_dump(mode="json") for entry in history]
+    kept = await ctx.artifacts.put(
+        json.dumps(rows, indent=1).encode(), name="history.json", media_type="application/json"
+    )
+    return ToolRun(
+        tool="recorded steps",
+        version=version("qefleet"),
+        argv=["history"],
+        exit_code=0,
+        duration_s=0.0,
+        artifact=kept,
     )
 
 
@@ -112,6 +137,7 @@ FLEET_COMMANDER = Agent(
     purpose="Decomposes a request into agents' tasks; a plan is checked before it is followed.",
     tier="complex",
     tools=(),
+    measures=(Measure("commander.known_agents", "agents"),),
     options=FleetCommanderOptions,
     measure=_measure,
     judgement=Judgement(prompt=_ID, response=Command, check=check_command, required=True),

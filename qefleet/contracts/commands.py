@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -62,6 +64,55 @@ class AgentOffer(Model):
     """What it can be told, by name: type, bounds and default, in short."""
 
 
+class AgentHistory(Model):
+    """What an agent took in earlier runs on the same project."""
+
+    agent: AgentId
+    runs: int
+    """Completed steps that the medians are of."""
+    median_s: float
+    median_cost_usd: float | None
+    """Null where a model of unknown price was asked."""
+
+
+class PlanEstimate(Model):
+    """What a plan will take if each task takes what its agent took before."""
+
+    work_s: float
+    """Of all tasks together."""
+    critical_path_s: float
+    """Of the longest chain of tasks that wait for each other."""
+    cost_usd: float | None
+    """Null where one of the prices is unknown."""
+    unknown: list[str]
+    """Tasks about which there is no history: they are in none of the sums."""
+
+    def __str__(self) -> str:
+        cost = "unknown cost" if self.cost_usd is None else f"${self.cost_usd:.4f}"
+        text = f"{self.critical_path_s:.0f} s at best, {self.work_s:.0f} s of work, {cost}"
+        return text + (f"; without {', '.join(self.unknown)}, never run here before" if self.unknown else "")
+
+
+def estimate(command: Command, history: Sequence[AgentHistory]) -> PlanEstimate:
+    """Add up a plan's tasks from history."""
+    known = {entry.agent: entry for entry in history}
+    tasks = {task.id: task for task in command.tasks}
+    before = {name: known.get(task.agent or "") for name, task in tasks.items()}
+    ends: dict[str, float] = {}
+    for name in TopologicalSorter({task.id: task.depends_on for task in command.tasks}).static_order():
+        entry = before[name]
+        ends[name] = max((ends[other] for other in tasks[name].depends_on), default=0.0)
+        ends[name] += entry.median_s if entry else 0.0
+    found = [entry for entry in before.values() if entry]
+    costs = [entry.median_cost_usd for entry in found]
+    return PlanEstimate(
+        work_s=sum(entry.median_s for entry in found),
+        critical_path_s=max(ends.values()),
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+        unknown=sorted(name for name, entry in before.items() if entry is None),
+    )
+
+
 class CommanderDetails(Model):
     """The `details` of `fleet-commander`."""
 
@@ -70,3 +121,5 @@ class CommanderDetails(Model):
     agents: list[AgentOffer]
     standard_plan: Command
     """What is done where no model is asked."""
+    history: list[AgentHistory] = []
+    """By agent; those that have never completed on this project are left out."""

@@ -47,6 +47,27 @@ WHERE r.run_id = $1
 ORDER BY s.recorded_at DESC
 LIMIT 1;
 
+-- name: history
+-- What each agent took on the same project before this run. A cost that isn't known makes the median unknown.
+SELECT
+    s.agent,
+    count(*)::int AS runs,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY (s.result ->> 'duration_s')::float) AS median_s,
+    CASE
+        WHEN count(*) = count(s.result -> 'usage' ->> 'cost_usd')
+            THEN percentile_cont(0.5) WITHIN GROUP (ORDER BY (s.result -> 'usage' ->> 'cost_usd')::float)
+    END AS median_cost_usd
+FROM runs AS r
+INNER JOIN runs AS earlier
+    ON earlier.run_id <> r.run_id AND earlier.snapshot ->> 'name' = r.snapshot ->> 'name'
+INNER JOIN steps AS s ON s.run_id = earlier.run_id
+WHERE r.run_id = $1
+    AND s.status = 'completed'
+    AND s.step NOT LIKE '%/%'
+    AND s.recorded_at < r.opened_at
+GROUP BY s.agent
+ORDER BY s.agent;
+
 -- name: patches
 -- Digests of the patches of these steps and of the items below them.
 SELECT step, result ->> 'patch' AS patch

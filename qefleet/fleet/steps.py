@@ -206,6 +206,7 @@ class Steps:
             patches=patches,
             uses_model=entry.plan.uses_model,
             last=lambda: self._store.last_result(step.run, agent.id),
+            history=lambda: self._store.history(step.run),
             allowed_hosts=self._allowed_hosts,
             **await self._diff_mode(entry),
         )

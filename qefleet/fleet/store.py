@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from qefleet.contracts.base import Digest
+from qefleet.contracts.commands import AgentHistory
 from qefleet.contracts.items import Item, ItemList
 from qefleet.contracts.runs import AgentResult, ApprovalRecord, CommonInput, Usage
 from qefleet.contracts.steps import Closed, CloseRun, OpenRun, Plan, RunRef, StepPlan, StepRef
@@ -126,6 +127,11 @@ class RunStore:
         """An agent's latest completed result on the run's project, from before the run was opened."""
         found = await self._fetchval("last_result", UUID(run), agent)
         return AgentResult.model_validate(found) if found else None
+
+    async def history(self, run: str) -> list[AgentHistory]:
+        """What each agent took on the run's project, in steps that had completed before the run opened."""
+        rows = await retrying(lambda: self._pool.fetch(_QUERIES["history"], UUID(run)))
+        return [AgentHistory.model_validate(dict(row)) for row in rows]
 
     async def patches(self, run: str, steps: Sequence[str]) -> list[Digest]:
         """Patches of these steps in their order; an expansion's name stands for its items, in their order."""

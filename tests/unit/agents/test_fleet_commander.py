@@ -17,7 +17,7 @@ from qefleet.agents.fleet_commander import (
     standard_plan,
 )
 from qefleet.agents.test_generator import TestGeneratorOptions
-from qefleet.contracts.commands import Command
+from qefleet.contracts.commands import AgentHistory, Command, estimate
 from qefleet.contracts.items import Item, ItemList
 from qefleet.contracts.runs import Thresholds
 from qefleet.memory.artifacts import Artifacts
@@ -132,3 +132,20 @@ def test_options_in_short() -> None:
         "max_segments": "integer, 1 to 200, default 12",
         "allow_red": "boolean, default False",
     }
+
+
+def test_a_plan_is_estimated_from_what_its_agents_took_before() -> None:
+    """Chains add up, siblings don't; what was never run is named and in no sum."""
+    history = [
+        AgentHistory(agent="test-generator", runs=3, median_s=60.0, median_cost_usd=0.25),
+        AgentHistory(agent="test-executor", runs=5, median_s=10.0, median_cost_usd=0.0),
+    ]
+
+    found = estimate(standard_plan(), history)
+
+    assert (found.critical_path_s, found.work_s, found.cost_usd, found.unknown) == (70, 70, 0.25, ["cover"])
+    assert str(found) == "70 s at best, 70 s of work, $0.2500; without cover, never run here before"
+    wide = _command({"id": "a", "agent": "test-generator"}, {"id": "b", "agent": "test-executor"})
+    assert (estimate(wide, history).critical_path_s, estimate(wide, history).work_s) == (60, 70)
+    dear = [*history[:1], history[1].model_copy(update={"median_cost_usd": None})]
+    assert estimate(wide, dear).cost_usd is None
