@@ -21,7 +21,7 @@ from qefleet.tools.killing import Kill, kills_one_more
 from qefleet.tools.project import Layout, read_layout
 from qefleet.tools.proposal import ProposedTest, read_proposal
 from qefleet.tools.source_tree import SourceTree, parse_python, read_source
-from qefleet.tools.static_filter import resolve_imports, static_problem
+from qefleet.tools.static_filter import reaching_problem, resolve_imports, static_problem
 from qefleet.tools.suite import SuiteRun, run_suite
 from qefleet.tools.trial import Trial, try_test
 
@@ -146,7 +146,7 @@ async def _screen(
     """Filter one: tests that are worth a run, and verdicts on the others."""
     problems: dict[str, str] = {}
     for number, test in enumerate(tests):
-        problem = static_problem(test, bench.segment)
+        problem = static_problem(test, bench.segment) or reaching_problem(test, bench.subject)
         if skipped:
             problem = "its module is marked to be skipped or to fail"
         if number >= _MOST_TESTS:

@@ -20,6 +20,24 @@ _SKIPS_OWNERS = frozenset({"expectedFailure"})
 _EXPECTS = frozenset({"raises", "warns", "deprecated_call", "fail"})
 
 
+_OUTSIDE = frozenset(
+    {
+        "socket", "ssl", "subprocess", "multiprocessing", "ctypes", "pty", "urllib", "http", "ftplib",
+        "smtplib",         "xmlrpc", "requests", "httpx", "aiohttp", "urllib3", "webbrowser", "shutil", "importlib",
+        "signal", "resource", "builtins", "runpy", "pickle", "marshal",
+    }
+)  # fmt: skip
+"""Modules with which a test reaches beyond the code: another process, the network, files of others."""
+_OUTSIDE_NAMES = frozenset({"open", "exec", "eval", "compile", "__import__", "__builtins__", "__loader__"})
+_OUTSIDE_OF_OS = frozenset(
+    {
+        "environ", "environb", "getenv", "system", "popen", "kill", "fork", "remove", "unlink", "rmdir",
+        "removedirs", "rename", "replace", "chmod", "chown", "symlink", "link", "open",
+        "putenv",
+    }
+)  # fmt: skip
+
+
 def static_problem(test: ProposedTest, segment: Segment) -> str | None:
     """Why a test can't be a good one, whatever it does when it runs; None when nothing is wrong.
 
@@ -45,6 +63,19 @@ def static_problem(test: ProposedTest, segment: Segment) -> str | None:
     if all(isinstance(item, ast.Assert) and _trivial(item.test) for item in found):
         return "its assertions are always true: compare what the code returns with an expected value"
     return None
+
+
+def reaching_problem(test: ProposedTest, subject: SourceTree) -> str | None:
+    """Why a test must not be kept even if it passes: it reaches beyond the code, and the code doesn't.
+
+    It runs in the sandbox here, and later where its user runs the suite: a repository can't have a model
+    write a test that does harm there.
+    """
+    reaching = _reaches_out(test) - _words(subject.module)
+    if not reaching:
+        return None
+    names = ", ".join(sorted(reaching))
+    return f"it uses {names}, which the code under test doesn't: no files, processes or network in a test"
 
 
 async def resolve_imports(
@@ -96,6 +127,46 @@ def _mended(
         else:
             return test, f"`{item.statement}` does not work here: {problem}"
     return replace(test, imports=tuple(imports)), None
+
+
+def _reaches_out(test: ProposedTest) -> set[str]:
+    """What a test uses of the world beyond itself."""
+    helpers = [parse_python(helper.source) for helper in test.helpers]
+    nodes = [item for tree in [test.node, *helpers] for item in ast.walk(tree)]
+    imports = {(item.module, item.name or "") for item in test.imports}
+    for node in nodes:
+        match node:
+            case ast.Import(names=aliases):
+                imports |= {(alias.name, "") for alias in aliases}
+            case ast.ImportFrom(module=source, names=aliases):
+                imports |= {(source or "", alias.name) for alias in aliases}
+            case _:
+                pass
+    modules = {module.partition(".")[0] for module, _ in imports} & _OUTSIDE
+    from_os = {name for module, name in imports if module == "os"} & _OUTSIDE_OF_OS
+    names = {node.id for node in nodes if isinstance(node, ast.Name)} & _OUTSIDE_NAMES
+    of_os = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    } & _OUTSIDE_OF_OS
+    return modules | from_os | names | of_os
+
+
+def _words(module: ast.Module) -> set[str]:
+    """All names that a module uses or imports."""
+    found: set[str] = set()
+    for node in ast.walk(module):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                found.add(name)
+            case ast.Import(names=names):
+                found |= {alias.name.partition(".")[0] for alias in names}
+            case ast.ImportFrom(module=source, names=names):
+                found |= {(source or "").partition(".")[0], *(alias.name for alias in names)}
+            case _:
+                pass
+    return found
 
 
 def _skips(node: ast.AST) -> str | None:

@@ -242,10 +242,10 @@ def test_expected_to_fail():
         "test_adds_nothing": Filter.GAIN,
         "test_wrong": Filter.RUNS,
         "test_asserts_nothing": Filter.STATIC,
-        "test_network": Filter.RUNS,
+        "test_network": Filter.STATIC,
         "test_exits": Filter.REPORT,
         "test_ends_pytest": Filter.REPORT,
-        "test_deletes": Filter.RUNS,
+        "test_deletes": Filter.STATIC,
         "test_skips_silently": Filter.REPORT,
         "test_expected_to_fail": Filter.STATIC,
     }

@@ -84,11 +84,11 @@ EXPECTED = {
     "test_wrong_assert": "runs",
     "test_no_assert": "static",
     "test_skipped": "static",
-    "test_network": "runs",
+    "test_network": "static",
     "test_exit": "report",
     "test_endless": "runs",
     "test_xfail": "static",
-    "test_deletes": "runs",
+    "test_deletes": "static",
     "test_pytest_exit": "report",
     "test_duplicate": "gain",
 }

@@ -7,7 +7,7 @@ import pytest
 from qefleet.contracts.generation import Segment
 from qefleet.tools.proposal import Proposal, read_proposal
 from qefleet.tools.source_tree import SourceTree, parse_source
-from qefleet.tools.static_filter import static_problem
+from qefleet.tools.static_filter import reaching_problem, static_problem
 
 _SUBJECT = """
 import re
@@ -199,3 +199,34 @@ def test_a_module_that_skips_all_is_recognised() -> None:
 def test_a_proposal_without_tests_is_empty(text: str) -> None:
     """Anything that isn't a test file is read without harm."""
     assert _read(text) == Proposal(tests=(), unreadable=())
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ("    import socket\n    socket.create_connection(('x', 1))\n", "socket"),
+        ("    from urllib.request import urlopen\n    urlopen('http://x')\n", "urllib"),
+        ("    import os\n    os.remove('/tmp/x')\n", "remove"),
+        ("    from os import environ\n    print(environ)\n", "environ"),
+        ("    open('/tmp/x', 'w')\n", "open"),
+        ("    eval('1')\n", "eval"),
+    ],
+)
+def test_a_test_that_reaches_beyond_the_code_is_refused(body: str, named: str) -> None:
+    """It would be run where the user runs the suite, without a sandbox."""
+    (test,) = _read(f"def test_a():\n{body}    assert double(1) == 2\n").tests
+
+    problem = reaching_problem(test, _subject())
+
+    assert problem
+    assert named in problem
+
+
+def test_what_the_code_under_test_does_itself_its_test_may_do() -> None:
+    """Code that reads files is tested with files."""
+    tree = parse_source("def double(path):\n    return open(path).read() * 2\n")
+    (test,) = _read("def test_a():\n    assert double(open('x').name) == 2\n").tests
+
+    assert tree
+    assert reaching_problem(test, tree) is None
+    assert reaching_problem(test, _subject()) is not None
