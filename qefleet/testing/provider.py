@@ -254,6 +254,7 @@ def _load(name: str) -> Replies:
     if spec is None or spec.loader is None:
         raise SystemExit(f"can't load {place}")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return getattr(module, function)
 

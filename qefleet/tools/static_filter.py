@@ -18,13 +18,11 @@ _SKIPS = frozenset(
 )
 _SKIPS_OWNERS = frozenset({"expectedFailure"})
 _EXPECTS = frozenset({"raises", "warns", "deprecated_call", "fail"})
-
-
 _OUTSIDE = frozenset(
     {
         "socket", "ssl", "subprocess", "multiprocessing", "ctypes", "pty", "urllib", "http", "ftplib",
-        "smtplib",         "xmlrpc", "requests", "httpx", "aiohttp", "urllib3", "webbrowser", "shutil", "importlib",
-        "signal", "resource", "builtins", "runpy", "pickle", "marshal",
+        "smtplib", "xmlrpc", "requests", "httpx", "aiohttp", "urllib3", "webbrowser", "shutil", "importlib",
+        "signal", "resource", "pathlib", "builtins", "runpy", "pickle", "marshal",
     }
 )  # fmt: skip
 """Modules with which a test reaches beyond the code: another process, the network, files of others."""
@@ -32,8 +30,7 @@ _OUTSIDE_NAMES = frozenset({"open", "exec", "eval", "compile", "__import__", "__
 _OUTSIDE_OF_OS = frozenset(
     {
         "environ", "environb", "getenv", "system", "popen", "kill", "fork", "remove", "unlink", "rmdir",
-        "removedirs", "rename", "replace", "chmod", "chown", "symlink", "link", "open",
-        "putenv",
+        "removedirs", "rename", "replace", "chmod", "chown", "symlink", "link", "open", "putenv",
     }
 )  # fmt: skip
 
