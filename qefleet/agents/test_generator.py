@@ -19,6 +19,7 @@ from qefleet.contracts.generation import Filter, GenerationDetails, GenerationSt
 from qefleet.contracts.generation import Verdict as TestVerdict
 from qefleet.contracts.items import Item
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun
+from qefleet.contracts.runs import AgentResult
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
 from qefleet.llm.question import Question
 from qefleet.llm.source_text import python_source
@@ -103,16 +104,25 @@ async def _measure(ctx: StepContext) -> Finding:
 
 
 def segments_to_cover(ctx: StepContext, project: Path, state: GenerationState) -> list[Segment]:
-    """What to work on; in diff mode only what has a changed line."""
+    """What to work on, that with an issue first; in diff mode only what has a changed line."""
     options: TestGeneratorOptions = ctx.options
     changes = ctx.changes
-    if changes is None:
-        return find_segments(project, state.open_lines, state.open_branches, most=options.max_segments)
-    lines = {file: lines for file, lines in state.open_lines.items() if file in changes.root}
-    branches = {file: branches for file, branches in state.open_branches.items() if file in changes.root}
+    lines, branches = state.open_lines, state.open_branches
+    if changes is not None:
+        lines = {file: found for file, found in lines.items() if file in changes.root}
+        branches = {file: found for file, found in branches.items() if file in changes.root}
     found = find_segments(project, lines, branches, most=_LOOKED_THROUGH)
-    changed = [part for part in found if changes.touch(part.file, part.start_line, part.end_line)]
-    return changed[: options.max_segments]
+    if changes is not None:
+        found = [part for part in found if changes.touch(part.file, part.start_line, part.end_line)]
+    risky = _places_with_issues(ctx.completed)
+    found.sort(key=lambda part: not any(part.has(path, line) for path, line in risky))
+    return found[: options.max_segments]
+
+
+def _places_with_issues(results: Sequence[AgentResult]) -> set[tuple[str, int]]:
+    """Where the agents before have found code to be complex, risky or unsafe."""
+    issues = [issue for result in results for issue in result.measured.details.get("issues", [])]
+    return {(issue["path"], issue["line"]) for issue in issues if issue["path"] and issue["line"]}
 
 
 def _confined(state: GenerationState, item: Item | None) -> GenerationState:

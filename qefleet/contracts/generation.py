@@ -48,6 +48,10 @@ class Segment(Model):
     """The import with which a test reaches it."""
     score: float = 0.0
 
+    def has(self, path: str, line: int) -> bool:
+        """Whether a place is in it."""
+        return path == self.file and self.start_line <= line <= self.end_line
+
 
 class Gain(Model):
     """Lines and branches of one file that a test reached first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from qefleet.agents.checks import undeclared
 from qefleet.agents.test_generator import TestGeneratorOptions, segments_to_cover
 from qefleet.contracts.changes import Changes
 from qefleet.contracts.generation import GenerationState
+from qefleet.contracts.issues import Issue
 from qefleet.contracts.measured import Measurement
-from qefleet.contracts.runs import Thresholds
+from qefleet.contracts.runs import AgentResult, Thresholds
 from qefleet.tools.diff import diff_metrics
 
 
@@ -68,6 +70,28 @@ def test_only_functions_with_a_changed_line_are_worked_on(
 
     assert sorted(segment.qualname for segment in found) == expected
     assert len(segments_to_cover(_context(changes, max_segments=1), project, state)) == min(1, len(expected))
+
+
+def test_what_agents_before_found_risky_is_worked_on_first(project: Path) -> None:
+    """The most complex function goes before the one that is merely uncovered."""
+    state = GenerationState(
+        open_lines={"pkg/a.py": [2, 6], "pkg/b.py": [2]}, open_branches={}, base_total=1, base_duration_s=1
+    )
+    issue = Issue(
+        id="x", tool="radon", rule="cyclomatic", severity="medium", message="x", path="pkg/b.py", line=1
+    )
+    earlier = AgentResult(
+        step="code-complexity#0",
+        agent="code-complexity",
+        status="completed",
+        measured=Measurement(details={"issues": [issue.model_dump()]}),
+    )
+
+    plain = segments_to_cover(_context(None), project, state)
+    risky = segments_to_cover(replace(_context(None), earlier=[earlier]), project, state)
+
+    assert [segment.qualname for segment in plain] == ["one", "two", "three"]
+    assert [segment.qualname for segment in risky] == ["three", "one", "two"]
 
 
 def test_figures_of_diff_mode_are_declared() -> None:
