@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from qefleet.agents.agent import Agent
+from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
+from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.test_executor import TEST_EXECUTOR
@@ -60,5 +62,7 @@ def built_in() -> Catalogue:
             QUALITY_GATE,
             FLEET_COMMANDER,
             REQUIREMENTS_VALIDATOR,
+            QUALITY_ANALYZER,
+            CODE_COMPLEXITY,
         ]
     )

@@ -49,7 +49,9 @@ def _limits(ctx: StepContext) -> dict[str, Limit]:
         for result in ctx.completed
         if result.agent in ctx.catalogue
         for measure in ctx.catalogue.get(result.agent).measures
-        if measure.limit and (measure.additive or "items.total" not in result.measured.metrics)
+        if measure.limit
+        and (measure.additive or "items.total" not in result.measured.metrics)
+        and (ctx.changes is not None or not measure.of_diff)
     }
 
 

@@ -30,7 +30,7 @@ class BrokenTools:
 
     Args:
         ground: Where everything else is run.
-        module: The tool's, as `python -m` names it.
+        module: The tool's, as `python -m` names it; its own name where a program of ours calls it.
         way: How it is broken.
     """
 
@@ -67,7 +67,7 @@ class BrokenTools:
         laid = dict(files or {})
         spec: dict[str, Any] = json.loads(laid.get("/qe/spec.json", b"{}"))
         command: list[str] = spec.get("argv", [])
-        if tools and ["-m", self.module] == command[2:4]:
+        if tools and (["-m", self.module] == command[2:4] or spec.get("tool") == self.module):
             reports = [name for name in collect if name != "stdout"]
             broken = [command[0], "-c", _PROGRAMS[self.way], *reports]
             laid["/qe/spec.json"] = json.dumps({"argv": broken}).encode()

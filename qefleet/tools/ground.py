@@ -86,10 +86,7 @@ async def run_program(
         limits: What it may use.
         tools: Run it with the interpreter of the fleet's own environment, isolated from the target's.
     """
-    inside = package_files("qefleet.tools.inside")
-    laid = {
-        f"/qe/{name}.py": inside.joinpath(f"{name}.py").read_bytes() for name in (program, "qe_pytest_plugin")
-    }
+    laid = {f"/qe/{name}.py": program_source(name) for name in (program, "qe_pytest_plugin")}
     laid["/qe/spec.json"] = json.dumps(spec).encode()
     interpreter = [ground.tools_python, "-I"] if tools else [ground.python]
     return await ground.run(
@@ -100,6 +97,11 @@ async def run_program(
         limits=limits,
         tools=tools,
     )
+
+
+def program_source(program: str) -> bytes:
+    """One of our programs of `tools/inside`, as it is laid into a run under `/qe`."""
+    return package_files("qefleet.tools.inside").joinpath(f"{program}.py").read_bytes()
 
 
 def read_json(content: bytes | None) -> Any | None:

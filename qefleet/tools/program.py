@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from qefleet.contracts.measured import ArtifactRef, Measured, Metric, ToolRun, Unmeasured
 from qefleet.memory.artifacts import reference
-from qefleet.tools.ground import Ground, run_program
+from qefleet.tools.ground import Ground, program_source, run_program
 from qefleet.workspace.sandbox import Finished, Limits
 
 T = TypeVar("T")
@@ -30,6 +30,7 @@ class Tool:
     Args:
         name: As people know it.
         module: Run by `python -m` in the fleet's own environment; the name's without it.
+        inside: For a library: one of our programs of `tools/inside` that calls it, run in place of a module.
         distribution: That brings it; the name's without it.
         extra: Of qefleet, with which it is installed; the plain package without it.
         program: For one of the system's own: what is looked for on PATH, in place of a module.
@@ -39,6 +40,7 @@ class Tool:
 
     name: str
     module: str = ""
+    inside: str = ""
     distribution: str = ""
     extra: str = ""
     program: str = ""
@@ -117,12 +119,14 @@ async def run_tool(
     version = tool.version()
     if version is None:
         return ToolReport(run=None, value=None, reason=f"{tool.name} isn't installed: {tool.how_to_install}")
-    argv = [ground.tools_python, "-I", "-m", tool.module or tool.name, *arguments]
+    program = [f"/qe/{tool.inside}.py"] if tool.inside else ["-m", tool.module or tool.name]
+    argv = [ground.tools_python, "-I", *program, *arguments]
+    laid = {f"/qe/{tool.inside}.py": program_source(tool.inside)} if tool.inside else {}
     outcome = await run_program(
         ground,
         "qe_tool",
-        {"argv": argv},
-        files=files,
+        {"argv": argv, "tool": tool.name},
+        files={**laid, **(files or {})},
         collect=[report],
         env=env,
         limits=replace(limits or Limits(), wall_s=timeout_s, cpu_s=timeout_s),

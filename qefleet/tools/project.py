@@ -11,7 +11,7 @@ import fnmatch
 import itertools
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -107,6 +107,28 @@ def read_layout(project: Path) -> Layout:
         addopts=_undisturbed(_words(options.get("addopts"))),
         configures_hypothesis="hypothesis" in str(options) or _conftests_mention(project, "hypothesis"),
     )
+
+
+def configured_in(project: Path, tool: str, files: Sequence[str]) -> str | None:
+    """Where a project configures a tool.
+
+    Args:
+        project: The project's folder.
+        tool: Its name in `pyproject.toml` and `setup.cfg`.
+        files: Where the tool looks, in its order. `pyproject.toml` counts where it has a table for it,
+            `setup.cfg` where it has a section, any other file where it is there.
+    """
+    for name in files:
+        path = project / name
+        if name == "pyproject.toml":
+            found = tool in _table(_toml(path), "tool")
+        elif name == "setup.cfg":
+            found = bool(_ini(path, tool))
+        else:
+            found = path.is_file()
+        if found:
+            return name
+    return None
 
 
 def _conftests_mention(project: Path, word: str) -> bool:
