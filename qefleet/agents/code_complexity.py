@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ from qefleet.tools.complexity import (
     read_scores,
 )
 from qefleet.tools.own_sources import own_sources, read_lines
+from qefleet.tools.source_tree import parse_source
 
 _KINDS: tuple[Kind, ...] = ("cyclomatic", "cognitive")
 _LISTED = 200
@@ -203,12 +205,27 @@ def _evidence(project: Path, worst: Sequence[FunctionComplexity]) -> list[dict[s
             "function": function.id,
             "cyclomatic": function.cyclomatic,
             "cognitive": function.cognitive,
-            "code": "\n".join(read_lines(project, function.path)[function.line - 1 : function.end_line])[
-                :_CODE_CHARS
-            ],
+            "code": _code(project, function)[:_CODE_CHARS],
         }
         for function in worst
     ]
+
+
+def _code(project: Path, function: FunctionComplexity) -> str:
+    """A function's source; its docstring is often longer than all the rest, and says nothing of its form."""
+    lines = read_lines(project, function.path)
+    tree = parse_source("\n".join(lines))
+    left_out: set[int] = set()
+    for node in ast.walk(tree.module) if tree else ():
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and function.line <= node.lineno <= node.body[0].lineno <= function.end_line
+            and ast.get_docstring(node) is not None
+            and len(node.body) > 1
+        ):
+            left_out |= {*range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)}
+    numbers = range(function.line, min(function.end_line, len(lines)) + 1)
+    return "\n".join(lines[number - 1] for number in numbers if number not in left_out)
 
 
 def _metrics(options: CodeComplexityOptions, seen: _Seen) -> dict[str, Metric]:

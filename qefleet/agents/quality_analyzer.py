@@ -32,7 +32,7 @@ from qefleet.tools.quality import INTERROGATE, MYPY, RUFF, VULTURE, Quality, ana
 _LISTED = 200
 _LISTED_FILES = 20
 _JUDGED = 20
-_JUDGED_OF_A_RULE = 3
+_JUDGED_OF_A_RULE = 2
 _CODE_CHARS = 300
 _NO_SOURCES = "no package or module of the project's own was found"
 
@@ -82,7 +82,7 @@ class _Count:
 _COUNTS = (
     _Count(RUFF.name, "lint_issues", "issues", "lint issues"),
     _Count(MYPY.name, "type_errors", "errors", "type errors"),
-    _Count(VULTURE.name, "dead_code", "places", "places of dead code"),
+    _Count(VULTURE.name, "dead_code", "places", "dead code"),
 )
 
 
@@ -280,16 +280,16 @@ def _code(project: Path, issue: Issue) -> str:
 
 def _headline(metrics: dict[str, Metric], changed: Trend | None) -> str:
     parts = [
-        f"{metric.value:.0f} {count.words}" if isinstance(metric, Measured) else f"{count.words} not measured"
+        f"{count.words} " + (f"{metric.value:.0f}" if isinstance(metric, Measured) else "not measured")
         for count in _COUNTS
         for metric in [metrics[count.metric]]
     ]
     percent = metrics["quality.docstring_percent"]
     if isinstance(percent, Measured):
-        parts.append(f"{percent.value:.1f} % documented")
+        parts.append(f"documented {percent.value:.1f} %")
     new = metrics.get("quality.new_issues")
     if isinstance(new, Measured):
-        parts.append(f"{new.value:.0f} issues new")
+        parts.append(f"new {new.value:.0f}")
     if changed and not changed.changes:
         parts.append("as the last time")
     return ", ".join(parts)

@@ -21,12 +21,11 @@ class OwnSources:
 
     def has(self, path: str) -> bool:
         """Whether a file is one of them."""
-        place = PurePosixPath(path)
-        return (
-            safe_path(path)
-            and any(place.is_relative_to(own) for own in self.paths)
-            and not any(place.is_relative_to(tests) for tests in self.without)
-        )
+        return safe_path(path) and _within(path, self.paths) and not _within(path, self.without)
+
+
+def _within(path: str, places: tuple[str, ...]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
 def read_lines(project: Path, path: str) -> list[str]:

@@ -41,7 +41,6 @@ _OWN_RULES = {
 }
 _BROKEN = ("invalid-syntax", "E9", "F63", "F7", "F82")
 """Rules whose code fails when it is run."""
-_SURE_PERCENT = 100
 
 
 @dataclass(frozen=True)
@@ -189,14 +188,14 @@ def _inside(tool: Tool, own: OwnSources, configured: str | None, *further: str) 
 
 
 def _dead_code(content: bytes) -> DeadCode:
-    """Unused imports are left to ruff, which finds them one by one."""
+    """Unused imports are left to ruff; parameters that nothing reads may be what a caller asks for."""
     report = json.loads(content)
     return DeadCode(
         issues=[
             _issue(
                 "vulture",
                 found["kind"].replace("_", "-"),
-                "low" if found["confidence"] >= _SURE_PERCENT else "info",
+                "low" if found["kind"] == "unreachable_code" else "info",
                 found["message"],
                 path=found["path"],
                 line=found["line"],

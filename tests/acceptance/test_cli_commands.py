@@ -116,6 +116,8 @@ def test_agents_are_listed_through_the_temporal_cli(tmp_path: Path) -> None:
         "quality-gate",
         "fleet-commander",
         "requirements-validator",
+        "quality-analyzer",
+        "code-complexity",
     ]
     assert refused.code == 2
 
