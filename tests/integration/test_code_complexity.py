@@ -163,9 +163,9 @@ async def test_functions_are_told_apart_wherever_they_stand(ground: LocalGround)
         "twice": (1, 0),
         "twice#2": (2, 1),
     }
-    trees = [ast.parse(_FILES[path]) for path in ("shop/shapes.py", "shop/tangled.py")]
-    defined = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    assert alone.value("complexity.functions") == len(defined) == 8
+    nodes = [*ast.walk(ast.parse(_SHAPES)), *ast.walk(ast.parse(_TANGLED))]
+    defined = sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes)
+    assert alone.value("complexity.functions") == defined == 8
 
 
 async def test_a_simple_project_has_nothing_to_show(
@@ -298,7 +298,11 @@ async def test_a_missing_tool_says_how_to_install_it(
     ground: LocalGround, monkeypatch: pytest.MonkeyPatch, tool: str, kind: str
 ) -> None:
     installed = Tool.version
-    monkeypatch.setattr(Tool, "version", lambda self: None if self.name == tool else installed(self))
+
+    def version(self: Tool) -> str | None:
+        return None if self.name == tool else installed(self)
+
+    monkeypatch.setattr(Tool, "version", version)
     alone = await measure_alone(CODE_COMPLEXITY, ground)
 
     assert f"pip install '{tool}'" in alone.reason(f"complexity.{kind}_max")

@@ -82,6 +82,15 @@ def _details(alone: Alone) -> QualityDetails:
     return QualityDetails.model_validate(alone.details)
 
 
+def _printed_by_ruff(project: Path) -> str:
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--output-format=concise"]
+    rules, files = "--select=E4,E7,E9,F,W6,B,PLE", ["shop/__init__.py", "shop/prices.py"]
+    ended = subprocess.run(
+        [*command, rules, *files], cwd=project, capture_output=True, text=True, check=False
+    )
+    return ended.stdout
+
+
 def _without_mypy(ground: LocalGround) -> LocalGround:
     """It takes most of the time."""
     return cast("LocalGround", BrokenTools(ground, "mypy", "nothing"))
@@ -105,17 +114,9 @@ async def test_each_planted_issue_is_found_in_its_place(ground: LocalGround) -> 
 
 
 async def test_lint_issues_are_as_many_as_ruff_prints_for_the_folder(ground: LocalGround) -> None:
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--output-format=concise"]
-    plain = subprocess.run(
-        [*command, "--select=E4,E7,E9,F,W6,B,PLE", "shop/__init__.py", "shop/prices.py"],
-        cwd=ground.project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     alone = await measure_alone(QUALITY_ANALYZER, _without_mypy(ground))
 
-    assert alone.value("quality.lint_issues") == plain.stdout.count("shop/prices.py:")
+    assert alone.value("quality.lint_issues") == _printed_by_ruff(ground.project).count("shop/prices.py:")
 
 
 async def test_docstrings_are_counted_as_the_syntax_tree_has_them(ground: LocalGround) -> None:
@@ -222,9 +223,7 @@ async def test_what_cannot_be_told_of_the_base_is_not_new(ground: LocalGround) -
 
 
 async def test_without_a_base_all_is_new(ground: LocalGround) -> None:
-    alone = await measure_alone(
-        QUALITY_ANALYZER, ground, changes=Changes({"shop/prices.py": [(1, 20)]})
-    )
+    alone = await measure_alone(QUALITY_ANALYZER, ground, changes=Changes({"shop/prices.py": [(1, 20)]}))
 
     assert alone.value("quality.new_issues") == len(_PLANTED)
 
@@ -262,9 +261,7 @@ async def test_a_project_without_packages_is_not_measured(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("tool", _ASKED)
-async def test_a_broken_tool_leaves_its_numbers_unmeasured(
-    ground: LocalGround, tool: str, way: Way
-) -> None:
+async def test_a_broken_tool_leaves_its_numbers_unmeasured(ground: LocalGround, tool: str, way: Way) -> None:
     """And those of the others as they are."""
     others = ground if tool == "mypy" else _without_mypy(ground)
     alone = await measure_alone(QUALITY_ANALYZER, BrokenTools(others, tool, way))
@@ -280,7 +277,11 @@ async def test_a_missing_tool_says_how_to_install_it(
     ground: LocalGround, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     installed = Tool.version
-    monkeypatch.setattr(Tool, "version", lambda self: None if self.name == tool else installed(self))
+
+    def version(self: Tool) -> str | None:
+        return None if self.name == tool else installed(self)
+
+    monkeypatch.setattr(Tool, "version", version)
     alone = await measure_alone(QUALITY_ANALYZER, _without_mypy(ground))
 
     assert f"pip install '{tool}'" in alone.reason(_ASKED[tool])
