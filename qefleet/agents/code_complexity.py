@@ -200,32 +200,33 @@ def _worst(options: CodeComplexityOptions, seen: _Seen) -> list[FunctionComplexi
 
 
 def _evidence(project: Path, worst: Sequence[FunctionComplexity]) -> list[dict[str, Any]]:
+    sources = {path: "\n".join(read_lines(project, path)) for path in {each.path for each in worst}}
+    docstrings = {path: _docstring_lines(text) for path, text in sources.items()}
     return [
         {
             "function": function.id,
             "cyclomatic": function.cyclomatic,
             "cognitive": function.cognitive,
-            "code": _code(project, function)[:_CODE_CHARS],
+            "code": "\n".join(
+                line
+                for number, line in enumerate(sources[function.path].split("\n"), start=1)
+                if function.line <= number <= function.end_line and number not in docstrings[function.path]
+            )[:_CODE_CHARS],
         }
         for function in worst
     ]
 
 
-def _code(project: Path, function: FunctionComplexity) -> str:
-    """A function's source; its docstring is often longer than all the rest, and says nothing of its form."""
-    lines = read_lines(project, function.path)
-    tree = parse_source("\n".join(lines))
-    left_out: set[int] = set()
-    for node in ast.walk(tree.module) if tree else ():
-        if (
-            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            and function.line <= node.lineno <= node.body[0].lineno <= function.end_line
-            and ast.get_docstring(node) is not None
-            and len(node.body) > 1
-        ):
-            left_out |= {*range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)}
-    numbers = range(function.line, min(function.end_line, len(lines)) + 1)
-    return "\n".join(lines[number - 1] for number in numbers if number not in left_out)
+def _docstring_lines(text: str) -> set[int]:
+    """Docstrings are often longer than all the rest of a function, and say nothing of its form."""
+    tree = parse_source(text)
+    return {
+        line
+        for node in (ast.walk(tree.module) if tree else ())
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and len(node.body) > 1
+        if ast.get_docstring(node, clean=False) is not None and node.body[0].lineno > node.lineno
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
 
 
 def _metrics(options: CodeComplexityOptions, seen: _Seen) -> dict[str, Metric]:
