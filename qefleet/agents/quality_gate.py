@@ -29,6 +29,7 @@ async def _measure(ctx: StepContext) -> Finding:
         ctx.thresholds,
         metrics,
         failed_steps=_failed_steps(ctx.earlier),
+        failed_tools=sum(bool(run.problem) for result in ctx.completed for run in result.measured.tools),
         diff=ctx.changes is not None,
         limits=_limits(ctx),
     )

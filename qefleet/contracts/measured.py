@@ -32,6 +32,9 @@ class ToolRun(Model):
     """The machine-readable output that was parsed."""
     log: ArtifactRef | None = None
     """The end of what it printed, kept when it failed."""
+    problem: str = ""
+    """Why its report doesn't count: it is missing, crashed, hung, or left nothing that can be read. A gate
+    counts these (`tools.failed`)."""
 
 
 class Measured(Model):

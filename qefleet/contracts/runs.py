@@ -105,6 +105,8 @@ class Thresholds(Model):
     failed_tests_max: Annotated[int, Field(ge=0)] | None = 0
     failed_steps_max: Annotated[int, Field(ge=0)] | None = 0
     """Earlier steps, and items of expansions, that failed or were cancelled."""
+    failed_tools_max: Annotated[int, Field(ge=0)] | None = 0
+    """Tools of completed steps that were missing, crashed, hung, or left nothing that can be read."""
     coverage_drop_max: Annotated[float, Field(ge=0, le=100)] | None = None
     """Percentage points of line coverage that may be lost between before and after; null: none, in a run
     that has an agent for coverage."""

@@ -16,6 +16,7 @@ def decide(
     metrics: Mapping[str, Metric],
     *,
     failed_steps: int = 0,
+    failed_tools: int = 0,
     diff: bool = False,
     limits: Mapping[str, Limit] | None = None,
 ) -> GateDecision:
@@ -25,6 +26,7 @@ def decide(
     |---|---|---|
     | `failed_tests_max` | `tests.failed` + `tests.errors` | hard |
     | `failed_steps_max` | `steps.failed` | hard |
+    | `failed_tools_max` | `tools.failed` | hard |
     | `coverage_drop_max` | `coverage.before.line_percent` - `coverage.line_percent` | hard |
     | `line_percent_min` | `coverage.line_percent` | soft |
     | `branch_percent_min` | `coverage.branch_percent` | soft |
@@ -51,13 +53,14 @@ def decide(
         metrics: What the steps before have measured.
         failed_steps: Of them, how many failed or were cancelled, items of expansions among them. It is
             counted, not measured: the rule names it `steps.failed`.
+        failed_tools: Tools of those that completed whose reports don't count.
         diff: Whether the run is in diff mode.
         limits: By metric: what the agents of the run declare. `thresholds.metrics` has the last word.
     """
     if thresholds.coverage_drop_max is None and "coverage.line_percent" in metrics:
         thresholds = thresholds.model_copy(update={"coverage_drop_max": 0.0})
     numbers = {name: metric.value for name, metric in metrics.items() if isinstance(metric, Measured)}
-    numbers["steps.failed"] = float(failed_steps)
+    numbers |= {"steps.failed": float(failed_steps), "tools.failed": float(failed_tools)}
     asked = [
         (rule, float(limit))
         for rule in (_DIFF_RULES if diff else _RULES)
@@ -107,6 +110,7 @@ _RULES = (
         "failed_tests_max", "tests.failed", "hard", "at most", ("tests.failed", "tests.errors"), float.__add__
     ),
     _Rule("failed_steps_max", "steps.failed", "hard", "at most", ("steps.failed",), _same),
+    _Rule("failed_tools_max", "tools.failed", "hard", "at most", ("tools.failed",), _same),
     _Rule(
         "coverage_drop_max",
         "coverage.drop",
@@ -136,7 +140,11 @@ _DIFF_RULES = (
         float.__add__,
         less="tests.failed_before",
     ),
-    *(rule for rule in _RULES if rule.threshold in {"coverage_drop_max", "failed_steps_max"}),
+    *(
+        rule
+        for rule in _RULES
+        if rule.threshold in {"coverage_drop_max", "failed_steps_max", "failed_tools_max"}
+    ),
     _Rule("line_percent_min", "diff.line_percent", "soft", "at least", ("diff.line_percent",), _same),
     _Rule("branch_percent_min", "diff.branch_percent", "soft", "at least", ("diff.branch_percent",), _same),
 )

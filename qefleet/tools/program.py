@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from qefleet.contracts.measured import ArtifactRef, Measured, Metric, ToolRun, Unmeasured
 from qefleet.memory.artifacts import reference
@@ -70,7 +70,7 @@ class ToolReport(Generic[T]):
     """What a tool's run gave: a value, or the reason why there is none."""
 
     run: ToolRun | None
-    """None where the tool isn't installed."""
+    """With its `problem` where there is no value; None where the tool was left out on purpose."""
     value: T | None
     reason: str = ""
     artifacts: tuple[tuple[ArtifactRef, bytes], ...] = ()
@@ -118,7 +118,7 @@ async def run_tool(
     """
     version = tool.version()
     if version is None:
-        return ToolReport(run=None, value=None, reason=f"{tool.name} isn't installed: {tool.how_to_install}")
+        return not_installed(tool)
     program = [f"/qe/{tool.inside}.py"] if tool.inside else ["-m", tool.module or tool.name]
     argv = [ground.tools_python, "-I", *program, *arguments]
     laid = {f"/qe/{tool.inside}.py": program_source(tool.inside)} if tool.inside else {}
@@ -142,6 +142,15 @@ async def run_tool(
         name=f"{tool.name}.{_ENDINGS.get(media_type, 'txt')}",
         media_type=media_type,
     )
+
+
+def not_installed(tool: Tool) -> ToolReport[Any]:
+    """What a tool's run gives that never was."""
+    reason = f"{tool.name} isn't installed: {tool.how_to_install}"
+    run = ToolRun(
+        tool=tool.name, version="not installed", argv=[], exit_code=None, duration_s=0.0, problem=reason
+    )
+    return ToolReport(run=run, value=None, reason=reason)
 
 
 def read_report(
@@ -196,6 +205,7 @@ def read_report(
         duration_s=finished.duration_s,
         artifact=kept,
         log=log,
+        problem=reason,
     )
     return ToolReport(run=run, value=value, reason=reason, artifacts=tuple(artifacts))
 

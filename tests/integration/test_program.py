@@ -49,12 +49,13 @@ async def test_a_broken_tool_measures_nothing(ground: LocalGround, way: Way) -> 
         "nothing": "left no report",
     }
     assert said[way] in report.reason
-    assert report.run
     assert report.metric(len, unit="issues", tool=0).kind == "unmeasured"
 
 
 async def test_a_missing_tool_says_how_to_install_it(ground: LocalGround) -> None:
     tool = Tool(name="looking-glass", extra="visual")
     report = await run_tool(ground, tool, [], read=_rules)
-    assert (report.run, report.value) == (None, None)
+    assert report.value is None
+    assert report.run
+    assert report.run.problem == report.reason
     assert "pip install 'qefleet[visual]'" in report.reason

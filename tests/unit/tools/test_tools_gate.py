@@ -77,6 +77,7 @@ def test_reason_names_the_rules_that_decided() -> None:
     assert [(rule.rule, rule.actual, rule.passed) for rule in found.rules] == [
         ("failed_tests_max", 2.0, False),
         ("failed_steps_max", 0.0, True),
+        ("failed_tools_max", 0.0, True),
         ("coverage_drop_max", 0.0, True),
     ]
 
@@ -121,7 +122,12 @@ def test_diff_mode_leaves_out_what_has_nothing_to_compare() -> None:
         "line_percent_min": "no statement has changed",
         "branch_percent_min": "no branch has changed",
     }
-    assert [rule.rule for rule in gate.rules] == ["failed_tests_max", "failed_steps_max", "coverage_drop_max"]
+    assert [rule.rule for rule in gate.rules] == [
+        "failed_tests_max",
+        "failed_steps_max",
+        "failed_tools_max",
+        "coverage_drop_max",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +159,18 @@ def test_thresholds_have_the_last_word_on_limits() -> None:
     asked = Thresholds(failed_tests_max=None, metrics={"security.high": Limit(max=2)})
     assert decide(asked, metrics, limits=limits).decision is Decision.GO
     dropped = Thresholds(failed_tests_max=None, metrics={"security.high": None})
-    assert [rule.rule for rule in decide(dropped, metrics, limits=limits).rules] == ["failed_steps_max"]
+    assert [rule.rule for rule in decide(dropped, metrics, limits=limits).rules] == [
+        "failed_steps_max",
+        "failed_tools_max",
+    ]
     other = Thresholds(failed_tests_max=None, metrics={"quality.errors": Limit(max=0)})
     assert decide(other, metrics, limits={}).decision is Decision.NO_GO
+
+
+def test_a_tool_that_broke_closes_the_gate() -> None:
+    """Even where no threshold asks for what it would have measured."""
+    thresholds = Thresholds(failed_tests_max=None)
+    assert decide(thresholds, {}, failed_tools=1).reason == "tools.failed is 1, at most 0 asked"
+    assert decide(thresholds, {}, failed_tools=1).decision is Decision.NO_GO
+    forgiving = thresholds.model_copy(update={"failed_tools_max": 1})
+    assert decide(forgiving, {}, failed_tools=1).decision is Decision.GO
