@@ -18,7 +18,7 @@ from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metri
 from qefleet.contracts.requirements import RequirementsDetails, Trace
 from qefleet.contracts.steps import Finding
 from qefleet.tools.junit import read_cases
-from qefleet.tools.requirements import read_requirements, trace
+from qefleet.tools.requirements import check_scenario, read_requirements, trace
 from qefleet.tools.suite import SuiteRun, run_suite, suite_metrics
 
 _LISTED = 200
@@ -43,6 +43,8 @@ class RequirementJudgement(BaseModel):
     testable: bool
     ambiguities: list[str]
     """Words that can be read in more than one way."""
+    scenarios: list[str] = []
+    """In Gherkin: cases that it leaves open."""
 
 
 class RequirementsJudgement(BaseModel):
@@ -81,6 +83,21 @@ async def _measure(ctx: StepContext) -> Finding:
         evidence=await keep_evidence(ctx.artifacts, evidence) if evidence else None,
         items=None if ctx.item else await ctx.keep_items([_item(row) for row in traces]),
     )
+
+
+def check_scenarios(ctx: StepContext, judgement: RequirementsJudgement) -> None:
+    """Check that the scenarios that a model proposes are Gherkin.
+
+    Raises:
+        ValueError: One isn't; its path is named.
+    """
+    del ctx
+    for number, requirement in enumerate(judgement.requirements):
+        for place, scenario in enumerate(requirement.scenarios):
+            try:
+                check_scenario(scenario)
+            except ValueError as error:
+                raise ValueError(f"requirements.{number}.scenarios.{place}: {error}") from error
 
 
 def _metrics(traces: list[Trace], run: SuiteRun, *, tool: int) -> dict[str, Metric]:
@@ -145,6 +162,8 @@ REQUIREMENTS_VALIDATOR = Agent(
     ),
     options=RequirementsValidatorOptions,
     measure=_measure,
-    judgement=Judgement(prompt="requirements-validator", response=RequirementsJudgement),
+    judgement=Judgement(
+        prompt="requirements-validator", response=RequirementsJudgement, check=check_scenarios
+    ),
     memory_key="requirements/validated",
 )

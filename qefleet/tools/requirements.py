@@ -49,6 +49,23 @@ def read_requirements(project: Path) -> tuple[list[Requirement], list[str]]:
     return list(found.values()), unreadable
 
 
+def check_scenario(text: str) -> None:
+    """Check that a text is scenarios in Gherkin, each with steps.
+
+    Raises:
+        ValueError: It isn't; the message says where.
+    """
+    try:
+        document = cast("dict[str, Any]", Parser().parse(f"Feature: proposed\n{text}\n"))
+    except (CompositeParserException, ParserError) as error:
+        raise ValueError(f"not Gherkin: {str(error).splitlines()[-1][:200]}") from error
+    found = [*_scenarios(document.get("feature") or {}, "proposed")]
+    if not found or not all("\n" in requirement.text for requirement in found):
+        raise ValueError(
+            "write `Scenario: name`, then its steps, each on a line that begins with Given, When or Then"
+        )
+
+
 def trace(requirements: Sequence[Requirement], cases: Sequence[Case]) -> tuple[list[Trace], list[str]]:
     """Which tests are about which requirement: by `@pytest.mark.requirement("ID")`, or by scenario.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from planted_project import write_project
 
+from qefleet.agents.requirements_validator import RequirementsJudgement, check_scenarios
 from qefleet.contracts.requirements import Requirement
 from qefleet.testing.ground import LocalGround
 from qefleet.tools.junit import read_cases
@@ -106,3 +108,32 @@ def test_scenarios_with_one_id_are_one_requirement(ground: LocalGround) -> None:
         "Grades: Better marks\nGiven 99 points",
         scenarios=["Good marks", "Better marks"],
     )
+
+
+@pytest.mark.parametrize(
+    ("scenario", "reason"),
+    [
+        ("Scenario: None\n  Given 0 points\n  Then the grade is C", None),
+        ("Scenario: One\nGiven a\nScenario: Two\nGiven b", None),
+        ("Zero points get a C", "scenarios.0: write"),
+        ("Scenario: Empty", "scenarios.0: write"),
+        ("", "scenarios.0: write"),
+        ("Scenario: X\n  Perhaps 0 points", "scenarios.0: "),
+    ],
+)
+def test_proposed_scenarios_are_gherkin(scenario: str, reason: str | None) -> None:
+    """What a model writes as a scenario can be put into a feature file as it is."""
+    given = {
+        **dict.fromkeys(("independent", "negotiable", "valuable", "estimable", "small", "testable"), True),
+        "id": "REQ-1",
+        "ambiguities": [],
+        "scenarios": [scenario],
+    }
+    judgement = RequirementsJudgement.model_validate({"requirements": [given]})
+    unused: Any = None
+
+    if reason is None:
+        check_scenarios(unused, judgement)
+    else:
+        with pytest.raises(ValueError, match=reason):
+            check_scenarios(unused, judgement)
