@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,6 +63,9 @@ async def run_suite(
     only: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
     contexts: bool = False,
+    hash_seed: int = 0,
+    order: Sequence[str] = (),
+    lean: bool = False,
     timeout_s: float = 600.0,
 ) -> SuiteRun:
     """Run the suite once, as the project configures it, in one process and without retries.
@@ -73,11 +77,20 @@ async def run_suite(
         only: Node ids or files; everything that the project collects without them.
         files: Test files to lay over the project, by relative path.
         contexts: Record which test reached which line (slower, a much larger `coverage.json`).
+        hash_seed: Python's, on which the order of sets depends.
+        order: Node ids: of what is collected, run these alone, one after the other.
+        lean: Leave out Hypothesis's plug-in where no file of the project speaks of Hypothesis: for many runs
+            of few tests, whose start-up it doubles.
         timeout_s: Wall time after which the run is stopped.
     """
     layout = read_layout(ground.project)
-    pytest_args = [*pytest_options(layout), "--junitxml=/out/junit.xml", *only]
-    environment: dict[str, str] = {}
+    without = "" if lean and not _speaks_of_hypothesis(ground.project) else None
+    pytest_args = [*pytest_options(layout, test=without), "--junitxml=/out/junit.xml", *only]
+    environment = {"PYTHONHASHSEED": str(hash_seed)}
+    laid = dict(files or {})
+    if order:
+        laid["/qe/order.json"] = json.dumps(list(order)).encode()
+        environment["QE_ORDER"] = "/qe/order.json"
     if order_seed is not None:
         environment["QE_ORDER_SEED"] = str(order_seed)
     if contexts:
@@ -93,7 +106,7 @@ async def run_suite(
         ground,
         "qe_suite",
         spec,
-        files=files,
+        files=laid,
         collect=["suite.json", *_OUTPUTS],
         env=environment,
         limits=replace(Limits(), wall_s=timeout_s, cpu_s=timeout_s, file_bytes=512 << 20),
@@ -115,6 +128,10 @@ def pytest_options(layout: Layout, *, test: str | None = None) -> list[str]:
     if layout.addopts is not None:
         options.append(f"--override-ini=addopts={shlex.join(layout.addopts)}")
     return options
+
+
+def _speaks_of_hypothesis(project: Path) -> bool:
+    return any(b"hypothesis" in path.read_bytes() for path in project.rglob("*.py") if path.is_file())
 
 
 def files_of(tests: Iterable[str], project: Path) -> list[str]:

@@ -118,6 +118,7 @@ def test_agents_are_listed_through_the_temporal_cli(tmp_path: Path) -> None:
         "requirements-validator",
         "quality-analyzer",
         "code-complexity",
+        "flaky-test-hunter",
     ]
     assert refused.code == 2
 

@@ -1,10 +1,12 @@
-"""A pytest plug-in of ours: node ids and requirements in JUnit files, a seeded order, coverage contexts."""
+"""A pytest plug-in of ours: node ids and requirements in JUnit files, orders of tests, coverage contexts."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,8 @@ def pytest_configure(config: pytest.Config) -> None:
     seed = os.environ.get("QE_ORDER_SEED")
     if seed is not None:
         config.pluginmanager.register(_Shuffled(int(seed)))
+    if order := os.environ.get("QE_ORDER"):
+        config.pluginmanager.register(_Chosen(json.loads(Path(order).read_text("utf-8"))))
     if os.environ.get("QE_CONTEXTS") == "1":
         config.pluginmanager.register(_Contexts())
 
@@ -36,6 +40,20 @@ class _Shuffled:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: item.nodeid)
         self._random.shuffle(items)
+
+
+class _Chosen:
+    """These tests alone, one after the other."""
+
+    def __init__(self, wanted: list[str]) -> None:
+        self._wanted = wanted
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        found = {item.nodeid: item for item in items}
+        chosen = [found[node_id] for node_id in self._wanted if node_id in found]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
 
 
 class _Contexts:
