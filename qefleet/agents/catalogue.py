@@ -11,6 +11,7 @@ from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
 from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
+from qefleet.agents.regression_risk_analyzer import REGRESSION_RISK_ANALYZER
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
@@ -66,5 +67,6 @@ def built_in() -> Catalogue:
             QUALITY_ANALYZER,
             CODE_COMPLEXITY,
             FLAKY_TEST_HUNTER,
+            REGRESSION_RISK_ANALYZER,
         ]
     )

@@ -84,7 +84,7 @@ async def run_suite(
         timeout_s: Wall time after which the run is stopped.
     """
     layout = read_layout(ground.project)
-    without = "" if lean and not _speaks_of_hypothesis(ground.project) else None
+    without = "" if lean and not speaks_of_hypothesis(ground.project) else None
     pytest_args = [*pytest_options(layout, test=without), "--junitxml=/out/junit.xml", *only]
     environment = {"PYTHONHASHSEED": str(hash_seed)}
     laid = dict(files or {})
@@ -130,7 +130,8 @@ def pytest_options(layout: Layout, *, test: str | None = None) -> list[str]:
     return options
 
 
-def _speaks_of_hypothesis(project: Path) -> bool:
+def speaks_of_hypothesis(project: Path) -> bool:
+    """Whether any Python file of a project names Hypothesis."""
     return any(b"hypothesis" in path.read_bytes() for path in project.rglob("*.py") if path.is_file())
 
 

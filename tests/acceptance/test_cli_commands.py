@@ -119,6 +119,7 @@ def test_agents_are_listed_through_the_temporal_cli(tmp_path: Path) -> None:
         "quality-analyzer",
         "code-complexity",
         "flaky-test-hunter",
+        "regression-risk-analyzer",
     ]
     assert refused.code == 2
 

@@ -20,6 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Chosen(json.loads(Path(order).read_text("utf-8"))))
     if os.environ.get("QE_CONTEXTS") == "1":
         config.pluginmanager.register(_Contexts())
+    if place := os.environ.get("QE_COLLECTED"):
+        config.pluginmanager.register(_Collected(Path(place)))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -56,14 +58,45 @@ class _Chosen:
         items[:] = chosen
 
 
+class _Collected:
+    """Writes down the node ids of the tests that there are."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._place.write_text(json.dumps([item.nodeid for item in session.items]), "utf-8")
+
+
 class _Contexts:
+    """Tells coverage which test is running; a fixture that several share counts for all that could use it."""
+
+    def __init__(self) -> None:
+        self._test = ""
+
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        import coverage  # noqa: PLC0415 - only where contexts are measured
-
-        current = coverage.Coverage.current()
-        if current is not None:
-            current.switch_context(item.nodeid)
+        self._test = item.nodeid
+        _switch(self._test)
         yield
-        if current is not None:
-            current.switch_context("")
+        self._test = ""
+        _switch(self._test)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+    ) -> Iterator[None]:
+        shared = fixturedef.scope != "function"
+        if shared:
+            _switch(f"qe-fixture:{request.node.nodeid}")
+        yield
+        if shared:
+            _switch(self._test)
+
+
+def _switch(context: str) -> None:
+    import coverage  # noqa: PLC0415 - only where contexts are measured
+
+    current = coverage.Coverage.current()
+    if current is not None:
+        current.switch_context(context)
