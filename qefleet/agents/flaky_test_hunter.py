@@ -1,4 +1,4 @@
-"""flaky-test-hunter: runs the suite many times, and tells what a test's failing depends on."""
+"""flaky-test-hunter: runs the suite many times, tells what failing depends on, and tries a model's mends."""
 
 from __future__ import annotations
 
@@ -7,45 +7,50 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from qefleet.agents.agent import Agent, Judgement, Measure, StepContext
+from qefleet.agents.agent import Agent, Judgement, LoopOptions, Measure, StepContext
 from qefleet.agents.citations import Citation
 from qefleet.agents.evidence import keep_all, keep_evidence
-from qefleet.contracts.base import Model
+from qefleet.agents.flaky_mending import Mending, with_work
 from qefleet.contracts.flaky import FlakyDetails, FlakyTest, Kind
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, Unmeasured
 from qefleet.contracts.runs import Limit
 from qefleet.contracts.steps import Finding
 from qefleet.tools.flaky import (
     Hunt,
-    find_function,
     hunt_flaky_tests,
     issues_of,
     power,
     quarantine_lines,
+    source_of,
 )
 from qefleet.tools.ground import Ground
 from qefleet.tools.project import read_layout
 from qefleet.tools.rates import caught
-from qefleet.tools.source_tree import read_source
 
 _JUDGED = 15
-_SOURCE_LINES = 60
 _MESSAGE_LINES = 12
+_MOST_MINUTES = 50
+"""An activity that measures has an hour."""
 
 
-class FlakyTestHunterOptions(Model):
-    """How hard to look."""
+class FlakyTestHunterOptions(LoopOptions):
+    """How hard to look, and how many to mend."""
 
     runs: Annotated[int, Field(ge=2, le=200)] = 10
     """Of the whole suite: the first in the project's own order, the others shuffled."""
-    max_minutes: Annotated[float, Field(gt=0, le=50)] = 15.0
-    """For all runs: fewer are made where that is too short, and the result says how many."""
+    max_minutes: Annotated[float, Field(gt=0, le=50)] | None = 15.0
+    """For all runs: fewer are made where that is too short, and the result says how many. No further mend is
+    begun once as long has passed again. Null is 50."""
     max_experiments: Annotated[int, Field(ge=0, le=2000)] = 200
     """Further runs of a few tests, for finding causes."""
     at_once: Annotated[int, Field(ge=1, le=16)] = 1
     """Runs side by side; tests that depend on time may then fail more often."""
     timeout_s: Annotated[float, Field(gt=0, le=3000)] = 600.0
     """For one run."""
+    max_mends: Annotated[int, Field(ge=0, le=20)] = 5
+    """Flaky tests for which a model may propose a new source, which is tried as often as it takes."""
+    max_rounds: Annotated[int, Field(ge=1, le=3)] = 2
+    """Proposals for each of them."""
 
 
 class FlakyCause(BaseModel):
@@ -73,7 +78,7 @@ async def _measure(ctx: StepContext) -> Finding:
         hunt = await hunt_flaky_tests(
             workspace,
             runs=options.runs,
-            max_s=options.max_minutes * 60,
+            max_s=(options.max_minutes or _MOST_MINUTES) * 60,
             timeout_s=options.timeout_s,
             max_experiments=options.max_experiments,
             only=_of_item(ctx, workspace),
@@ -92,7 +97,7 @@ async def _measure(ctx: StepContext) -> Finding:
             ]
         }
     )
-    return Finding(
+    found = Finding(
         measurement=Measurement(
             metrics=_metrics(hunt, details),
             tools=list(hunt.tools),
@@ -106,6 +111,7 @@ async def _measure(ctx: StepContext) -> Finding:
         notes=details.notes,
         evidence=await keep_evidence(ctx.artifacts, evidence) if evidence else None,
     )
+    return await with_work(ctx, found, details, most=options.max_mends) if ctx.uses_model else found
 
 
 def _of_item(ctx: StepContext, ground: Ground) -> list[str]:
@@ -221,18 +227,10 @@ def _evidence(ground: Ground, test: FlakyTest) -> dict[str, object]:
         "kind": test.kind.value,
         "partners": test.partners,
         "passes only after its partners": test.needs_partners,
-        "source": _source(ground, test.node_id),
-        "source of partners": [_source(ground, partner) for partner in test.partners[:2]],
+        "source": source_of(ground, test.node_id),
+        "source of partners": [source_of(ground, partner) for partner in test.partners[:2]],
         "message": "\n".join(test.message.splitlines()[:_MESSAGE_LINES]),
     }
-
-
-def _source(ground: Ground, node_id: str) -> str:
-    node, tree = find_function(ground, node_id), read_source(ground.project / node_id.partition("::")[0])
-    if node is None or tree is None:
-        return ""
-    start = min([node.lineno, *(item.lineno for item in node.decorator_list)])
-    return tree.slice(start, min(node.end_lineno or node.lineno, start + _SOURCE_LINES))
 
 
 _COUNTS = (
@@ -254,9 +252,12 @@ FLAKY_TEST_HUNTER = Agent(
         Measure("flaky.runs", "runs"),
         Measure("flaky.unusable_runs", "runs", limit=Limit(max=0, severity="soft")),
         Measure("flaky.catch_10_percent", "percent"),
+        Measure("flaky.mends_proposed", "tests"),
+        Measure("flaky.mended", "tests"),
     ),
     options=FlakyTestHunterOptions,
     measure=_measure,
     judgement=Judgement(prompt="flaky-test-hunter", response=FlakyJudgement),
+    loop=Mending(),
     memory_key="flaky-tests/history",
 )

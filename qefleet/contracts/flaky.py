@@ -66,6 +66,18 @@ class FlakyTest(Model):
     """Of the first run in which it failed, to have it fail again; null for the project's own order."""
 
 
+class Mend(Model):
+    """A proposed new source of a flaky test, and what running it has shown."""
+
+    node_id: str
+    source: str
+    kept: bool
+    runs: int = 0
+    """Fresh processes in which it ran; all of them passed where it was kept."""
+    reason: str
+    """Why it was refused, or what the runs can tell."""
+
+
 class FlakyDetails(Model):
     """The `details` of `flaky-test-hunter`."""
 
@@ -86,5 +98,7 @@ class FlakyDetails(Model):
     """What that many runs can and can't tell."""
     quarantine: list[str] = []
     """Node ids of the flaky tests; also in the artifacts `quarantine.txt` and `quarantine.json`."""
+    mends: list[Mend] = []
+    """Proposed by a model, in their order; those that were kept are in the run's patch."""
     issues: list[Issue] = []
     notes: list[str] = []

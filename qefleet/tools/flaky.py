@@ -19,6 +19,7 @@ from qefleet.tools.repeat import OneRun, count_tests, repeat_suite
 from qefleet.tools.source_tree import Function, read_source
 
 _MOST_TESTS = 100
+_SOURCE_LINES = 60
 _SHARE_OF_RUNS = 0.7
 """Of the time: the rest is for finding causes."""
 _ORDINARY_RATE = 0.1
@@ -191,6 +192,15 @@ def find_function(ground: Ground, node_id: str) -> Function | None:
     tree = read_source(ground.project / path) if path.endswith(".py") else None
     qualname = ".".join(names)
     return next((d.node for d in tree.definitions if d.qualname == qualname), None) if tree else None
+
+
+def source_of(ground: Ground, node_id: str) -> str:
+    """A test's function as it stands in its file; its beginning where it is long."""
+    node, tree = find_function(ground, node_id), read_source(ground.project / node_id.partition("::")[0])
+    if node is None or tree is None:
+        return ""
+    start = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+    return tree.slice(start, min(node.end_lineno or node.lineno, start + _SOURCE_LINES))
 
 
 def _line(ground: Ground, node_id: str) -> int | None:

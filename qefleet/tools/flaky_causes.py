@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qefleet.contracts.base import Model
@@ -53,6 +53,7 @@ class Laboratory:
         until: On the monotonic clock: when to begin none any more.
         timeout_s: Wall time after which one is stopped.
         at_once: Side by side, where the same is tried again.
+        files: Test files to lay over the project, by relative path.
     """
 
     ground: Ground
@@ -60,6 +61,7 @@ class Laboratory:
     until: float
     timeout_s: float
     at_once: int = 1
+    files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     experiments: list[Experiment] = field(default_factory=list[Experiment])
     partners: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     """Tests that changed how others come out: the first to be suspected next time."""
@@ -82,6 +84,7 @@ class Laboratory:
             order=tests,
             hash_seed=hash_seed,
             lean=True,
+            files=self.files,
             timeout_s=self.timeout_s,
         )
         self.version = suite.tools[0].version

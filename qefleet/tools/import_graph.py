@@ -42,6 +42,9 @@ class ImportGraph:
 
 async def read_imports(ground: Ground) -> ToolReport[ImportGraph]:
     """The import graph of a project; without a value where grimp could not read its packages."""
+    version = GRIMP.version()
+    if version is None:
+        return ToolReport(run=None, value=None, reason=f"grimp isn't installed: {GRIMP.how_to_install}")
     layout = read_layout(ground.project)
     files = _python_files(ground.project)
     named = _named(files, layout)
@@ -56,7 +59,7 @@ async def read_imports(ground: Ground) -> ToolReport[ImportGraph]:
     )
     return read_report(
         GRIMP,
-        GRIMP.version() or "unknown",
+        version,
         argv=["grimp.build_graph", *packages],
         finished=outcome.finished,
         content=outcome.outputs.get("imports.json"),

@@ -73,6 +73,21 @@ def reaching_problem(test: ProposedTest, subject: SourceTree) -> str | None:
         return None
     names = ", ".join(sorted(reaching))
     return f"it uses {names}, which the code under test doesn't: no files, processes or network in a test"
+def weakened(before: Function, after: Function) -> str | None:
+    """Why a test checks less than it did; None where its syntax tree shows no such thing.
+
+    Args:
+        before: The test as it was.
+        after: As it is to be.
+    """
+    if found := next((name for item in ast.walk(after) if (name := _skips(item))), None):
+        return f"it uses {found}: a test that may be skipped or expected to fail proves nothing"
+    old, new = _assertions(before), _assertions(after)
+    if len(new) < len(old):
+        return f"it asserts {len(new)} things where the test asserted {len(old)}: keep all of them"
+    if sum(map(_says_nothing, new)) > sum(map(_says_nothing, old)):
+        return "one of its assertions is always true"
+    return None
 
 
 async def resolve_imports(
@@ -164,6 +179,8 @@ def _words(module: ast.Module) -> set[str]:
             case _:
                 pass
     return found
+def _says_nothing(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assert) and _trivial(node.test)
 
 
 def _skips(node: ast.AST) -> str | None:

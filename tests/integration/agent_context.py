@@ -108,17 +108,57 @@ async def measure_alone(
         allowed_hosts: Whom it may send requests to.
         artifacts: Those of an earlier run, where `last` names some.
     """
-    kept = artifacts or KeptInMemory()
-    items: list[Item] = []
+    kept, items = artifacts or KeptInMemory(), list[Item]()
+    ctx = step_context(
+        agent,
+        ground,
+        options=options,
+        base=base,
+        changes=changes,
+        last=last,
+        earlier=earlier,
+        item=item,
+        allowed_hosts=allowed_hosts,
+        artifacts=kept,
+        items=items,
+    )
+    started = time.monotonic()
+    finding = await agent.measure(ctx)
+    took_s = time.monotonic() - started
+    assert undeclared(agent, finding.measurement) == []
+    for metric in finding.measurement.metrics.values():
+        assert metric.kind == "unmeasured" or 0 <= metric.tool < len(finding.measurement.tools)
+    return Alone(finding, kept, took_s, items)
+
+
+def step_context(
+    agent: Agent,
+    ground: Ground,
+    *,
+    artifacts: KeptInMemory,
+    options: dict[str, Any] | None = None,
+    base: Ground | None = None,
+    changes: Changes | None = None,
+    last: AgentResult | None = None,
+    earlier: Sequence[AgentResult] = (),
+    item: Item | None = None,
+    allowed_hosts: frozenset[str] = frozenset(),
+    items: list[Item] | None = None,
+    uses_model: bool = True,
+) -> StepContext:
+    """What an agent works with; `items` takes up the parts of the work that it finds."""
+
+    kept = artifacts
 
     async def keep_items(found: Sequence[Item]) -> ItemList:
-        items.extend(found)
+        if items is not None:
+            items.extend(found)
         return ItemList(source=f"{agent.id}#0", count=len(found))
 
     async def remembered() -> AgentResult | None:
         return last
 
-    ctx = StepContext(
+    return StepContext(
         run="00000000-0000-0000-0000-000000000000",
         workflow_id="qe-alone",
         step=f"{agent.id}#0",
@@ -135,14 +175,8 @@ async def measure_alone(
         base_workspace=_opens(base) if base else None,
         last=cast("Callable[[], Awaitable[AgentResult | None]]", remembered),
         allowed_hosts=allowed_hosts,
+        uses_model=uses_model,
     )
-    started = time.monotonic()
-    finding = await agent.measure(ctx)
-    took_s = time.monotonic() - started
-    assert undeclared(agent, finding.measurement) == []
-    for metric in finding.measurement.metrics.values():
-        assert metric.kind == "unmeasured" or 0 <= metric.tool < len(finding.measurement.tools)
-    return Alone(finding, kept, took_s, items)
 
 
 def _opens(ground: Ground) -> Callable[[], Any]:
