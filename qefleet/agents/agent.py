@@ -5,7 +5,7 @@ Logic lives in tools that measure, prose in the prompt files; an agent says whic
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -79,6 +79,8 @@ class StepContext:
     """Whether a model will be asked to judge what is measured."""
     changes: Changes | None = None
     """In diff mode: what has changed since the base."""
+    churn: Mapping[str, int] | None = None
+    """In diff mode: how many of the latest commits touched each file; null where nobody knows."""
     base_workspace: Callable[[], AbstractAsyncContextManager[Workspace]] | None = None
     """In diff mode: opens the base, without patches; null also where the target didn't exist then."""
     last: Callable[[], Awaitable[AgentResult | None]] = _nothing_before

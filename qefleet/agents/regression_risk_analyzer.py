@@ -31,6 +31,7 @@ from qefleet.tools.junit import read_cases
 from qefleet.tools.project import read_layout
 from qefleet.tools.selection import Facts, Reached, Selection, read_reached, select_tests
 from qefleet.tools.suite import SuiteRun, files_of, run_suite
+from qefleet.workspace.churn import COMMITS
 
 _LISTED = 200
 _NAMED = 50
@@ -275,6 +276,7 @@ async def _finding(
         else Unmeasured(reason="the project has no tests")
     )
     metrics |= _coverage_metrics(files, done, tool=last_run)
+    metrics["regression.churn_commits"] = _churn(ctx, gathered, files)
     details = RegressionDetails(
         files=files[:_LISTED],
         selected=done.ranked[:_LISTED],
@@ -308,6 +310,22 @@ async def _finding(
     )
 
 
+def _churn(ctx: StepContext, gathered: _Gathered, files: list[ChangedFile]) -> Metric:
+    """How often the latest commits touched the changed files: the sum over them."""
+    if not ctx.churn:
+        return Unmeasured(reason="the history of the target's git repository could not be read")
+    known = {file.path: file.commits for file in files}
+    run = ToolRun(
+        tool="git log",
+        version="at the snapshot",
+        argv=["git", "log", f"--max-count={COMMITS}", "--no-merges", "--name-only"],
+        exit_code=0,
+        duration_s=0,
+    )
+    tool = gathered.file(run, known, "churn.json")
+    return Measured(value=sum(commits or 0 for commits in known.values()), unit="commits", tool=tool)
+
+
 def _unattributed(file: ChangedFile) -> bool:
     return bool(file.note) and file.kind in {"data", "other"}
 
@@ -331,15 +349,17 @@ def _files(ctx: StepContext, done: _Analysis) -> list[ChangedFile]:
                 tests=len(selection.by_file[path]),
                 importers=len(importers),
                 uncovered=uncovered.get(path, [])[:_NAMED],
+                commits=ctx.churn.get(path, 0) if ctx.churn else None,
                 note=selection.notes.get(path, ""),
             )
         )
     return sorted(found, key=_risk)
 
 
-def _risk(file: ChangedFile) -> tuple[bool, bool, int, int, str]:
+def _risk(file: ChangedFile) -> tuple[bool, bool, int, int, int, str]:
     lines = sum(last - first + 1 for first, last in file.uncovered)
-    return file.kind != "source", not file.uncovered, -lines, -file.importers, file.path
+    commits = file.commits or 0
+    return file.kind != "source", not file.uncovered, -lines, -file.importers, -commits, file.path
 
 
 def _coverage_metrics(files: list[ChangedFile], done: _Analysis, *, tool: int) -> dict[str, Metric]:
@@ -407,6 +427,7 @@ _MEASURES = (
         for name in ("tests", "selected_tests", "left_out_tests", "failing_tests")
     ),
     Measure("regression.selected_percent", "percent"),
+    Measure("regression.churn_commits", "commits"),
 )
 
 

@@ -92,6 +92,8 @@ class Snapshot(Model):
     size_bytes: int
     changes: Digest | None = None
     """Artifact with what changed since `base`, see `Changes`; in diff mode only."""
+    churn: Digest | None = None
+    """Artifact with the number of commits that touched each file, as JSON; in diff mode only."""
     base: Snapshot | None = None
     """The same target at the commit where it branched off; in diff mode only."""
 

@@ -218,11 +218,14 @@ class Steps:
         if snapshot is None or snapshot.changes is None:
             return {}
         changes = Changes.model_validate_json(await self._artifacts.get(snapshot.changes))
+        known: dict[str, Any] = {"changes": changes}
+        if snapshot.churn:
+            known["churn"] = json.loads(await self._artifacts.get(snapshot.churn))
         base = snapshot.base
         if base is None:
-            return {"changes": changes}
+            return known
         environment = entry.require_environment()
-        return {"changes": changes, "base_workspace": lambda: self._workspaces.open(base, environment)}
+        return {**known, "base_workspace": lambda: self._workspaces.open(base, environment)}
 
     async def _ask(self, agent: Agent, entry: RunEntry, question: Question[Any], call: str) -> Answer:
         identity = CallIdentity(run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id)

@@ -10,13 +10,14 @@ import asyncio
 import os
 import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from qefleet.errors import InvalidInput, TargetError, TransientError
 from qefleet.workspace.archive import Entry, Meter, Tree, safe_path, stays_inside
+from qefleet.workspace.churn import count_commits
 from qefleet.workspace.git import HARDENED, Git, GitFailed
 from qefleet.workspace.source_folder import version_of_tag
 
@@ -40,6 +41,8 @@ class Checkout:
     commit: str
     base: Tree | None = None
     """The files at the commit where it branched off, where that was asked for."""
+    churn: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Commits that touched each file, where a base was asked for."""
 
 
 async def read_git(url: str, ref: str | None, *, work_dir: Path, base: str | None = None) -> Checkout:
@@ -77,7 +80,8 @@ async def read_git(url: str, ref: str | None, *, work_dir: Path, base: str | Non
             scm_version = await _newest_tag(git)
             tree = await _read(git, commit, scm_version)
             branched_off = await _fetch_base(git, base, commit) if base is not None else None
-            return Checkout(tree, commit, branched_off)
+            churn = await count_commits(git, commit) if base is not None else {}
+            return Checkout(tree, commit, branched_off, churn)
         except GitFailed as error:
             raise await _translated(git, str(error), url, ref) from error
 

@@ -21,7 +21,7 @@ import sys
 import tarfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from qefleet.contracts.base import Digest
@@ -31,6 +31,7 @@ from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.archive import Tree, make_folders, measure, pack, safe_path, unpack
 from qefleet.workspace.cache import FolderCache
 from qefleet.workspace.changes import find_changes
+from qefleet.workspace.churn import read_churn
 from qefleet.workspace.environment import Built, EnvironmentBuilder
 from qefleet.workspace.index_settings import IndexSettings
 from qefleet.workspace.interpreters import Interpreter, find_interpreter
@@ -64,6 +65,7 @@ class _Source:
     name: str
     version: str | None = None
     base: Tree | None = None
+    churn: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,10 @@ class Workspaces:
             changes.model_dump_json().encode(), name="changes.json", media_type="application/json"
         )
         before = await self._keep(found.base, found.name, None) if found.base.entries else None
-        return snapshot.model_copy(update={"changes": kept.digest, "base": before})
+        churn = await self._artifacts.put(
+            json.dumps(found.churn).encode(), name="churn.json", media_type="application/json"
+        )
+        return snapshot.model_copy(update={"changes": kept.digest, "churn": churn.digest, "base": before})
 
     async def _keep(self, tree: Tree, name: str, version: str | None) -> Snapshot:
         files, size_bytes = measure(tree.entries)
@@ -209,11 +214,13 @@ class Workspaces:
                 folder = Path(target.location)
                 tree = await read_folder(folder)
                 name = await asyncio.to_thread(project_name, folder)
-                return _Source(tree, name, base=await read_base(folder, base) if base else None)
+                if base is None:
+                    return _Source(tree, name)
+                return _Source(tree, name, base=await read_base(folder, base), churn=await read_churn(folder))
             case "git":
                 found = await read_git(target.location, target.ref, work_dir=self._root, base=base)
                 name = target.location.rstrip("/").rpartition("/")[2].removesuffix(".git") or "repository"
-                return _Source(found.tree, name, found.commit, found.base)
+                return _Source(found.tree, name, found.commit, found.base, found.churn)
             case "pypi":
                 if base:
                     raise InvalidInput("base", "a package has no commits: give a folder or a git repository")

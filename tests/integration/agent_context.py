@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -88,6 +88,7 @@ async def measure_alone(
     options: dict[str, Any] | None = None,
     base: Ground | None = None,
     changes: Changes | None = None,
+    churn: Mapping[str, int] | None = None,
     last: AgentResult | None = None,
     earlier: Sequence[AgentResult] = (),
     item: Item | None = None,
@@ -102,6 +103,7 @@ async def measure_alone(
         options: As a run's input has them.
         base: In diff mode: the project before.
         changes: In diff mode: what changed since.
+        churn: In diff mode: commits that touched each file.
         last: Its latest result on the same project.
         earlier: Results of the steps before.
         item: The part that it is confined to.
@@ -115,6 +117,7 @@ async def measure_alone(
         options=options,
         base=base,
         changes=changes,
+        churn=churn,
         last=last,
         earlier=earlier,
         item=item,
@@ -139,6 +142,7 @@ def step_context(
     options: dict[str, Any] | None = None,
     base: Ground | None = None,
     changes: Changes | None = None,
+    churn: Mapping[str, int] | None = None,
     last: AgentResult | None = None,
     earlier: Sequence[AgentResult] = (),
     item: Item | None = None,
@@ -172,6 +176,7 @@ def step_context(
         keep_items=keep_items,
         item=item,
         changes=changes,
+        churn=churn,
         base_workspace=_opens(base) if base else None,
         last=cast("Callable[[], Awaitable[AgentResult | None]]", remembered),
         allowed_hosts=allowed_hosts,

@@ -19,6 +19,7 @@ from qefleet.tools.changed_code import differing_files
 from qefleet.tools.ground import read_json
 from qefleet.tools.import_graph import read_imports
 from qefleet.tools.junit import read_cases
+from qefleet.tools.program import Tool
 from qefleet.tools.project import read_layout
 from qefleet.tools.selection import Facts, read_reached, select_tests
 from qefleet.tools.suite import run_suite
@@ -207,7 +208,7 @@ async def _analysed(
 async def test_a_change_is_told_with_its_tests_and_what_is_left_out(
     base: LocalGround, tmp_path: Path
 ) -> None:
-    found, _ = await _analysed(base, tmp_path, "a method")
+    found, _ = await _analysed(base, tmp_path, "a method", churn={"shop/prices.py": 7, "shop/core.py": 2})
     assert [(test["node_id"], test["why"]) for test in found.details["selected"]] == [
         ("tests/test_prices.py::test_total", "reaches"),
         ("tests/test_prices.py::test_limit", "imports"),
@@ -224,6 +225,7 @@ async def test_a_change_is_told_with_its_tests_and_what_is_left_out(
             "uncovered_changes",
             "risk_files",
             "failing_tests",
+            "churn_commits",
         )
     } == {
         "changed_files": 1,
@@ -234,6 +236,7 @@ async def test_a_change_is_told_with_its_tests_and_what_is_left_out(
         "uncovered_changes": 0,
         "risk_files": 0,
         "failing_tests": 1,
+        "churn_commits": 7,
     }
     (file,) = found.details["files"]
     assert (file["path"], file["functions"], file["tests"]) == ("shop/prices.py", ["Price.total"], 3)
@@ -253,6 +256,7 @@ async def test_a_change_that_no_test_reaches_is_a_risk(base: LocalGround, tmp_pa
 
 async def test_nothing_is_selected_where_no_code_has_changed(base: LocalGround, tmp_path: Path) -> None:
     found, _ = await _analysed(base, tmp_path, "the read-me")
+    assert "could not be read" in found.reason("regression.churn_commits")
     assert (found.value("regression.selected_tests"), found.value("regression.changed_files")) == (0, 1)
     assert found.details["unattributed"] == ["README.md"]
     assert found.evidence is None
@@ -277,6 +281,30 @@ async def test_a_broken_tool_selects_nothing(
     assert found.reason("regression.selected_tests")
     assert found.value("regression.changed_lines") == 1
     assert found.finding.headline.startswith("no test is selected: ")
+
+
+async def test_a_missing_tool_says_how_to_install_it(
+    base: LocalGround, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qefleet.tools.import_graph.GRIMP", Tool(name="looking-glass"))
+    found = await measure_alone(REGRESSION_RISK_ANALYZER, base, base=base, changes=Changes({}))
+    assert "pip install 'looking-glass'" in found.reason("regression.selected_tests")
+
+
+async def test_a_base_that_can_t_be_measured_selects_nothing(base: LocalGround, tmp_path: Path) -> None:
+    """A suite that ends its own process leaves no contexts to trust."""
+    ended = {**_FILES, "tests/test_alone.py": "import os\n\n\ndef test_alone():\n    os._exit(0)\n"}
+    before = replace(base, project=write_project(tmp_path / "before", ended))
+    found = await measure_alone(
+        REGRESSION_RISK_ANALYZER, base, base=before, changes=Changes({"tests/test_alone.py": [(1, 2)]})
+    )
+    assert found.reason("regression.selected_tests").startswith("in the base: ")
+
+
+async def test_in_a_new_project_every_test_is_selected(base: LocalGround) -> None:
+    """The target did not exist in the base."""
+    found = await measure_alone(REGRESSION_RISK_ANALYZER, base, changes=Changes({"shop/core.py": [(1, 3)]}))
+    assert (found.value("regression.selected_percent"), found.value("regression.left_out_tests")) == (100, 0)
 
 
 async def test_our_own_time_is_short(base: LocalGround, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from qefleet.contracts.changes import Changes
 from qefleet.errors import InvalidInput
 from qefleet.workspace.archive import Entry, Tree
 from qefleet.workspace.changes import find_changes
+from qefleet.workspace.churn import read_churn
 from qefleet.workspace.source_folder import read_folder
 from qefleet.workspace.source_git import read_base, read_git
 
@@ -117,6 +118,24 @@ async def test_git_target_is_compared_with_where_its_ref_branched_off(
     assert found.base is not None
     changes = await find_changes(found.base, found.tree, work_dir=tmp_path)
     assert changes.root == {"pkg/a.py": [(2, 2)]}
+
+
+async def test_commits_that_touched_each_file_are_counted(repository: Path, tmp_path: Path) -> None:
+    """Of a folder and of a ref, by their own paths; uncommitted work is no commit."""
+    for number in range(3):
+        (repository / "pkg" / "a.py").write_text(f"x = {number}\n")
+        commit(repository)
+    (repository / "pkg" / "gone.py").write_text("later = 1\n")
+
+    whole, below = await read_churn(repository), await read_churn(repository / "pkg")
+    found = await read_git(f"file://{repository}", "work", work_dir=tmp_path, base="main")
+
+    touched = git(repository, "log", "--format=%H", "--", "pkg/a.py").split()
+    assert len(touched) >= 4
+    assert (whole["pkg/a.py"], whole["pkg/gone.py"]) == (len(touched), 1)
+    assert below == {"a.py": len(touched), "gone.py": 1}
+    assert found.churn == whole
+    assert await read_churn(tmp_path) == {}
 
 
 @pytest.mark.parametrize("base", ["no-such-branch", "--help", "HEAD:pkg/a.py", "v1..v2"])
