@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -9,7 +10,6 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel
 
 from qefleet.agents.agent import StepContext
-from qefleet.agents.evidence import keep_evidence
 from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.flaky import FlakyDetails, FlakyTest, Kind, Mend
@@ -133,9 +133,12 @@ class Mending:
         progress = await _load(ctx, state)
         details, found = progress.details, progress.found
         kept = [mend for mend in details.mends if mend.kept]
-        tried = [mend.model_dump(mode="json") for mend in details.mends]
-        listing = await keep_evidence(ctx.artifacts, tried)
-        artifacts, patch = [*found.artifacts], None
+        listing = await ctx.artifacts.put(
+            json.dumps([mend.model_dump(mode="json") for mend in details.mends], indent=1).encode(),
+            name="mends.json",
+            media_type="application/json",
+        )
+        artifacts, patch = [*found.artifacts, listing], None
         if progress.files:
             async with ctx.workspace() as workspace:
                 diff = make_patch(workspace.project, progress.files)
@@ -145,9 +148,10 @@ class Mending:
         run = ToolRun(
             tool="qefleet mends (pytest)",
             version=version("qefleet"),
-            argv=["try_mend", f"{len(details.mends)} proposals", listing],
+            argv=["try_mend", f"{len(details.mends)} proposals"],
             exit_code=0,
             duration_s=0.0,
+            artifact=listing,
         )
         tools = [*found.measurement.tools, run]
         counts = {"flaky.mends_proposed": len(details.mends), "flaky.mended": len(kept)}

@@ -58,6 +58,7 @@ async def collect_tests(ground: Ground, *, timeout_s: float = 300.0) -> ToolRepo
         duration_s=finished.duration_s,
         artifact=kept,
         log=log,
+        problem=reason,
     )
     artifacts = [(kept, content)] if kept and content else []
     artifacts += [(log, finished.output)] if log else []

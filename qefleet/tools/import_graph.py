@@ -8,16 +8,15 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from qefleet.tools.ground import Ground, run_program
-from qefleet.tools.program import Tool, ToolReport, read_report
+from qefleet.tools.ground import Ground
+from qefleet.tools.program import Tool, ToolReport, run_tool
 from qefleet.tools.project import Layout, read_layout
 from qefleet.tools.source_tree import read_source
-from qefleet.workspace.sandbox import Limits
 
-GRIMP = Tool(name="grimp")
+GRIMP = Tool(name="grimp", inside="qe_import_graph")
 
 
 @dataclass(frozen=True)
@@ -42,29 +41,17 @@ class ImportGraph:
 
 async def read_imports(ground: Ground) -> ToolReport[ImportGraph]:
     """The import graph of a project; without a value where grimp could not read its packages."""
-    version = GRIMP.version()
-    if version is None:
-        return ToolReport(run=None, value=None, reason=f"grimp isn't installed: {GRIMP.how_to_install}")
     layout = read_layout(ground.project)
     files = _python_files(ground.project)
     named = _named(files, layout)
     packages = sorted({PurePosixPath(s).name for s in layout.sources if (ground.project / s).is_dir()})
-    outcome = await run_program(
+    roots = [f"/src/{root}".removesuffix("/.") for root in layout.import_roots]
+    return await run_tool(
         ground,
-        "qe_import_graph",
-        {"packages": packages, "roots": [f"/src/{root}".removesuffix("/.") for root in layout.import_roots]},
-        collect=["imports.json"],
-        limits=replace(Limits(), wall_s=120.0),
-        tools=True,
-    )
-    return read_report(
         GRIMP,
-        version,
-        argv=["grimp.build_graph", *packages],
-        finished=outcome.finished,
-        content=outcome.outputs.get("imports.json"),
+        [json.dumps({"packages": packages, "roots": roots})],
+        report="imports.json",
         read=lambda content: _graph(json.loads(content)["edges"], ground.project, files, named, layout),
-        name="imports.json",
     )
 
 

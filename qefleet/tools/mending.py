@@ -13,10 +13,11 @@ from pathlib import Path
 from qefleet.contracts.flaky import FlakyTest, Kind
 from qefleet.tools.flaky_causes import Laboratory, OutOfRunsError
 from qefleet.tools.ground import Ground, read_json
+from qefleet.tools.proposal import Import, ProposedTest, free_names
 from qefleet.tools.rates import caught, runs_to_catch
 from qefleet.tools.selection import read_reached
 from qefleet.tools.source_tree import Function, SourceTree, parse_python, parse_source
-from qefleet.tools.static_filter import weakened
+from qefleet.tools.static_filter import reaching_problem, weakened
 from qefleet.tools.suite import run_suite
 
 _MOST_RUNS = 60
@@ -120,7 +121,9 @@ def replace_function(text: str, node_id: str, proposal: str) -> Tried:
         return Tried(
             kept=False, reason="give one function and nothing else: import what it needs inside of it"
         )
-    if problem := _not_the_same(definition.node, body[0]) or weakened(definition.node, body[0]):
+    mended = body[0]
+    problem = _not_the_same(definition.node, mended) or weakened(definition.node, mended)
+    if problem := problem or _reaches_further(tree, definition.node, mended, given):
         return Tried(kept=False, reason=problem)
     return Tried(kept=True, reason="", text=_spliced(tree, definition.start, definition.end, given))
 
@@ -133,6 +136,25 @@ def _not_the_same(before: Function, after: Function) -> str | None:
     if not {a.arg for a in before.args.args} <= {a.arg for a in after.args.args}:
         return "its parameters must stay; it may have further fixtures"
     return None
+
+
+def _reaches_further(tree: SourceTree, before: Function, after: Function, source: str) -> str | None:
+    """Why it must not be kept: it reaches for files, processes or network, and the test didn't.
+
+    What it takes from the file's own imports counts as well as what it imports itself.
+    """
+    used = free_names(after)
+    imports = tuple(
+        Import(name, getattr(node, "module", None) or alias.name, alias.name)
+        for node in ast.walk(tree.module)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if (name := (alias.asname or alias.name).partition(".")[0]) in used
+    )
+    known = ast.Module([before], [])
+    new = tuple(item for item in imports if item.binds not in free_names(before))
+    test = ProposedTest(after.name, source, after, new, ())
+    return reaching_problem(test, SourceTree("", (), known, ()))
 
 
 def _spliced(tree: SourceTree, start: int, end: int, given: str) -> str:

@@ -73,6 +73,8 @@ def reaching_problem(test: ProposedTest, subject: SourceTree) -> str | None:
         return None
     names = ", ".join(sorted(reaching))
     return f"it uses {names}, which the code under test doesn't: no files, processes or network in a test"
+
+
 def weakened(before: Function, after: Function) -> str | None:
     """Why a test checks less than it did; None where its syntax tree shows no such thing.
 
@@ -179,6 +181,8 @@ def _words(module: ast.Module) -> set[str]:
             case _:
                 pass
     return found
+
+
 def _says_nothing(node: ast.AST) -> bool:
     return isinstance(node, ast.Assert) and _trivial(node.test)
 

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qefleet.testing.broken import WAYS, Way
+from qefleet.testing.broken import Way
 from qefleet.testing.ground import LocalGround
 from qefleet.workspace.sandbox import Limits
 from qefleet.workspace.workspace import WorkspaceRun
-
-__all__ = ["WAYS", "BrokenProgram", "Way"]
 
 _PROGRAMS: dict[Way, str] = {
     "crashing": "import os; os.kill(os.getpid(), 11)",

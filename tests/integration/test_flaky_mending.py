@@ -96,10 +96,14 @@ async def test_a_mend_that_no_longer_tests_the_code_is_refused(ground: LocalGrou
         (_MENDED.replace("double(2) == 4", "True"), "always true"),
         (_MENDED.replace("test_victim", "test_other"), "it must be the function test_victim"),
         ("def test_victim(:\n", "it isn't Python"),
+        (_MENDED.replace("SEEN.clear()", "import subprocess as s; s.run('id')"), "it uses subprocess"),
+        (_MENDED.replace("SEEN.clear()", "fetch('http://x')"), "it uses urllib"),
     ],
 )
 def test_a_mend_that_checks_less_is_never_run(proposal: str, why: str) -> None:
-    tried = replace_function(_TESTS, _VICTIM, proposal)
+    """Nor one that reaches for more than the test did, also by what its file imports for others."""
+    text = f"from urllib.request import urlopen as fetch\n{_TESTS}"
+    tried = replace_function(text, _VICTIM, proposal)
     assert not tried.kept
     assert why in tried.reason
 

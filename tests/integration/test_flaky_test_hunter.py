@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from agent_context import Alone, measure_alone
-from broken_program import WAYS, BrokenProgram, Way
+from broken_program import BrokenProgram
 from planted_project import write_project
 
 from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
+from qefleet.testing.broken import WAYS, Way
 from qefleet.testing.ground import LocalGround
 from qefleet.tools.rates import wilson
 from qefleet.workspace.sandbox import Sandbox

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from agent_context import Alone, measure_alone
-from broken_program import WAYS, BrokenProgram, Way
+from broken_program import BrokenProgram
 from planted_project import write_project
 
 from qefleet.agents.regression_risk_analyzer import REGRESSION_RISK_ANALYZER
 from qefleet.contracts.changes import Changes
+from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
 from qefleet.tools.changed_code import differing_files
 from qefleet.tools.ground import read_json
@@ -269,18 +270,17 @@ async def test_without_a_base_nothing_is_known(base: LocalGround) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("program", ["qe_suite", "qe_import_graph"])
-async def test_a_broken_tool_selects_nothing(
-    base: LocalGround, tmp_path: Path, program: str, way: Way
-) -> None:
+@pytest.mark.parametrize("tool", ["pytest", "grimp"])
+async def test_a_broken_tool_selects_nothing(base: LocalGround, tmp_path: Path, tool: str, way: Way) -> None:
+    """And closes the gate."""
     files, changes = _changed(_FILES, "a method")
     head = replace(base, project=write_project(tmp_path / "head", files))
-    found = await measure_alone(
-        REGRESSION_RISK_ANALYZER, BrokenProgram(head, program, way), base=base, changes=changes
-    )
+    broken = BrokenProgram(head, "qe_suite", way) if tool == "pytest" else BrokenTools(head, tool, way)
+    found = await measure_alone(REGRESSION_RISK_ANALYZER, broken, base=base, changes=changes)
     assert found.reason("regression.selected_tests")
     assert found.value("regression.changed_lines") == 1
     assert found.finding.headline.startswith("no test is selected: ")
+    assert [run.tool for run in found.finding.measurement.tools if run.problem] == [tool]
 
 
 async def test_a_missing_tool_says_how_to_install_it(

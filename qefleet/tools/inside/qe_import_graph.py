@@ -10,8 +10,8 @@ from typing import Any
 
 
 def main() -> None:
-    """Write `/out/imports.json` for the packages that `/qe/spec.json` names."""
-    spec: dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
+    """Write `/out/imports.json` for the packages and folders that the argument names, as JSON."""
+    spec: dict[str, Any] = json.loads(sys.argv[1])
     import grimp  # noqa: PLC0415 - before the project's folders are on the path
 
     sys.path[:0] = spec["roots"]
