@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-from qefleet.tools.source_tree import Function, SourceTree, parse_source
+from qefleet.tools.source_tree import Function, SourceTree, parse_python, parse_source
 
 _NOT_LOOKED_AT = frozenset({".git", "__pycache__", ".pytest_cache"})
 
@@ -88,8 +87,8 @@ def _bodies(tree: SourceTree) -> dict[str, list[str]]:
 
 def _skeleton(tree: SourceTree, without: frozenset[str]) -> str:
     """All that is executed on import: the module without the insides of its functions."""
-    body = [node for node in tree.module.body if not ((name := _name(node)) and name in without)]
-    module = copy.deepcopy(ast.Module(body, []))
+    module = parse_python(tree.text)  # to be taken apart
+    module.body = [node for node in module.body if not ((name := _name(node)) and name in without)]
     for node in ast.walk(module):
         if isinstance(node, Function):
             node.body, node.args, node.returns = [], _NO_ARGUMENTS, None
