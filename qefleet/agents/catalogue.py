@@ -11,6 +11,7 @@ from qefleet.agents.fleet_commander import FLEET_COMMANDER
 from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
+from qefleet.agents.security_scanner import SECURITY_SCANNER
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
 from qefleet.errors import InvalidInput
@@ -64,5 +65,6 @@ def built_in() -> Catalogue:
             REQUIREMENTS_VALIDATOR,
             QUALITY_ANALYZER,
             CODE_COMPLEXITY,
+            SECURITY_SCANNER,
         ]
     )
