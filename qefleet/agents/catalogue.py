@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from qefleet.agents.agent import Agent
 from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
+from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
 from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
@@ -66,5 +67,6 @@ def built_in() -> Catalogue:
             QUALITY_ANALYZER,
             CODE_COMPLEXITY,
             SECURITY_SCANNER,
+            DEPLOYMENT_READINESS,
         ]
     )
