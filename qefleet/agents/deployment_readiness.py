@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ from qefleet.agents.evidence import keep_all, keep_evidence
 from qefleet.contracts.base import Model
 from qefleet.contracts.issues import Issue, numbered
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun, Unmeasured
-from qefleet.contracts.readiness import Check, ReadinessDetails, ReadinessHistory
-from qefleet.contracts.runs import AgentResult, Limit
+from qefleet.contracts.readiness import Check, ReadinessDetails
+from qefleet.contracts.runs import Limit
 from qefleet.contracts.steps import Finding
 from qefleet.tools.distributions import (
     BUILD,
@@ -45,6 +46,7 @@ from qefleet.tools.readiness import (
     of_report,
     of_run,
     of_wheel,
+    since_last,
     twine_problem,
 )
 
@@ -104,19 +106,11 @@ async def _measure(ctx: StepContext) -> Finding:
     options: DeploymentReadinessOptions = ctx.options
     tried = _Tried()
     async with ctx.workspace() as workspace:
-        installed = tried.keep(await find_installed(workspace))
-        built = tried.keep(
-            await build_distributions(
-                workspace, version=_own_version(installed.value), timeout_s=options.timeout_s
-            )
+        (installed, built, wheel), components, licensed = await asyncio.gather(
+            _try_release(workspace, options, tried), bill_of_materials(workspace), licences(workspace)
         )
-        tried.checks.append(of_report(*_BUILD, built, build_problem, blocks=True))
-        wheel = None
-        if built.value is None or built.value.files:
-            absent = installed.value.absent if installed.value else ()
-            wheel = await _check_distributions(workspace, options, built, tried, absent=absent)
-        components = tried.keep(await bill_of_materials(workspace))
-        licensed = tried.keep(await licences(workspace))
+    tried.keep(components)
+    tried.keep(licensed)
     tried.checks += of_inventory(installed, components, licensed, options.denied_licences)
     tried.checks += of_run(ctx.earlier)
     needed: Mapping[str, str] = installed.value.needed if installed.value else {}
@@ -127,7 +121,7 @@ async def _measure(ctx: StepContext) -> Finding:
         checks=tried.checks,
         issues=_issues(tried.checks),
         licences={name: licence for name, licence in (licensed.value or {}).items() if name in needed},
-        history=_history(await ctx.last(), tried.checks),
+        history=since_last(await ctx.last(), tried.checks),
     )
     lines = [check.model_dump(mode="json") for check in tried.checks]
     checklist = await ctx.artifacts.put(
@@ -145,6 +139,20 @@ async def _measure(ctx: StepContext) -> Finding:
         notes=_notes(built.value),
         evidence=await keep_evidence(ctx.artifacts, _evidence(details)),
     )
+
+
+async def _try_release(
+    ground: Ground, options: DeploymentReadinessOptions, tried: _Tried
+) -> tuple[ToolReport[Installed], ToolReport[Built], Wheel | None]:
+    """Build what would be released, and look at it."""
+    installed = tried.keep(await find_installed(ground))
+    version = _own_version(installed.value)
+    built = tried.keep(await build_distributions(ground, version=version, timeout_s=options.timeout_s))
+    tried.checks.append(of_report(*_BUILD, built, build_problem, blocks=True))
+    if built.value is not None and not built.value.files:
+        return installed, built, None
+    absent = installed.value.absent if installed.value else ()
+    return installed, built, await _check_distributions(ground, options, built, tried, absent=absent)
 
 
 async def _check_distributions(
@@ -235,17 +243,6 @@ def _issues(checks: Sequence[Check]) -> list[Issue]:
         )
         for check in checks
         if check.status == "failed" and not check.id.startswith("run-")
-    )
-
-
-def _history(last: AgentResult | None, checks: Sequence[Check]) -> ReadinessHistory | None:
-    if last is None or "checks" not in last.measured.details:
-        return None
-    before = {line["id"]: line["status"] for line in last.measured.details["checks"]}
-    return ReadinessHistory(
-        version=last.measured.details.get("version"),
-        mended=[c.id for c in checks if c.status == "passed" and before.get(c.id) == "failed"],
-        broken=[c.id for c in checks if c.status == "failed" and before.get(c.id) != "failed"],
     )
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from packaging.version import InvalidVersion, Version
 
 from qefleet.contracts.measured import Unmeasured
-from qefleet.contracts.readiness import Check
+from qefleet.contracts.readiness import Check, ReadinessHistory
 from qefleet.contracts.runs import AgentResult, Decision
 from qefleet.tools.distributions import Built, Wheel, missing_modules
 from qefleet.tools.inventory import UNKNOWN
@@ -201,6 +201,18 @@ def of_run(earlier: Sequence[AgentResult]) -> Iterator[Check]:
             "" if gate.decision is Decision.GO else gate.headline,
             blocks=refused,
         )
+
+
+def since_last(last: AgentResult | None, checks: Sequence[Check]) -> ReadinessHistory | None:
+    """What has changed since the latest run before, where there was one."""
+    if last is None or "checks" not in last.measured.details:
+        return None
+    before = {line["id"]: line["status"] for line in last.measured.details["checks"]}
+    return ReadinessHistory(
+        version=last.measured.details.get("version"),
+        mended=[c.id for c in checks if c.status == "passed" and before.get(c.id) == "failed"],
+        broken=[c.id for c in checks if c.status == "failed" and before.get(c.id) != "failed"],
+    )
 
 
 def _counts(

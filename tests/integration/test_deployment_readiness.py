@@ -12,9 +12,7 @@ from agent_context import Alone, measure_alone
 from planted_project import write_project
 
 from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS
-from qefleet.contracts.measured import Measured, Measurement, Unmeasured
-from qefleet.contracts.runs import AgentResult, Decision
-from qefleet.testing.broken import WAYS, BrokenTools, Way
+from qefleet.testing.broken import WAYS, BrokenTools
 from qefleet.testing.ground import LocalGround
 from qefleet.tools.distributions import build_distributions, check_contents, install_wheel, twine_check
 from qefleet.tools.inventory import bill_of_materials, licences
@@ -95,6 +93,21 @@ async def test_a_release_without_a_flaw_passes_every_check(ground: Ground) -> No
     assert [check["id"] for check in alone.evidence["checks"]] == _ALL
 
 
+async def test_measuring_again_gives_the_same_and_takes_little_of_our_own(ground: Ground) -> None:
+    """At most 200 ms a tool; those that list the environment run beside those of the distributions."""
+    project = ground({})
+    found = [await measure_alone(DEPLOYMENT_READINESS, project) for _ in range(3)]
+
+    assert found[0].details == found[1].details == found[2].details
+    assert len({alone.finding.evidence for alone in found}) == 1
+    ours: list[float] = []
+    for alone in found:
+        runs = {run.tool: run.duration_s for run in alone.finding.measurement.tools}
+        beside = max(runs.pop("cyclonedx-bom"), runs.pop("pip-licenses"))
+        ours.append(alone.took_s - max(beside, sum(runs.values())))
+    assert min(ours) < 0.2 * len(_MODULES)
+
+
 async def test_a_wheel_that_lacks_a_module_blocks(ground: Ground) -> None:
     """Told twice: by comparing it with the project, and by importing what was installed."""
     settings = _PYPROJECT.replace('"planted", "planted.parts"', '"planted"')
@@ -118,43 +131,14 @@ async def test_a_description_that_no_index_can_show_blocks(ground: Ground) -> No
     assert alone.value("readiness.blockers") == 1
 
 
-async def test_versions_that_differ_are_found(ground: Ground) -> None:
-    """One in the code deserves a look; another than the one that is to be released blocks."""
-    files = {"planted/__init__.py": _FILES["planted/__init__.py"].replace("1.2", "1.1")}
-    alone = await measure_alone(DEPLOYMENT_READINESS, ground(files), options={"version": "1.3"})
-
-    assert _checks(alone, "failed") == {
-        "version-consistent": "the metadata says 1.2, planted/__init__.py says 1.1",
-        "version-asked": "they have 1.2, and 1.3 is to be released",
-    }
-    assert alone.value("readiness.blockers") == 1
-
-
-async def test_metadata_that_lacks_something_is_found(ground: Ground) -> None:
-    settings = _PYPROJECT.replace('description = "Doubles numbers"\n', "")
-    settings = settings.replace('requires-python = ">=3.8"\n', "")
-    alone = await measure_alone(DEPLOYMENT_READINESS, ground({"pyproject.toml": settings}))
-
-    assert _checks(alone, "failed") == {"metadata": "it has no Summary, Requires-Python"}
-    assert alone.value("readiness.blockers") == 0
-
-
-async def test_a_licence_may_be_denied(ground: Ground) -> None:
-    alone = await measure_alone(DEPLOYMENT_READINESS, ground({}), options={"denied_licences": ["*bsd*"]})
-
-    assert _checks(alone, "failed")["licences-allowed"].startswith("packaging is under ")
-    assert alone.value("readiness.blockers") == 1
-
-
 async def test_a_build_that_fails_is_one_blocker(ground: Ground) -> None:
-    """What would be said of a wheel isn't asked then; said again, it is the same to the letter."""
-    project = ground({"setup.py": "raise RuntimeError('it is broken')\n"})
-    first, second = [await measure_alone(DEPLOYMENT_READINESS, project) for _ in range(2)]
+    """What would be said of a wheel isn't asked then."""
+    project = ground({"setup.py": "raise RuntimeError('it is broken in ' + __file__)\n"})
+    alone = await measure_alone(DEPLOYMENT_READINESS, project)
 
-    assert "it is broken" in _checks(first, "failed")["builds"]
-    assert _counts(first) == {"checks_passed": 2, "checks_failed": 1, "checks_unmeasured": 0, "blockers": 1}
-    assert first.details == second.details
-    assert first.finding.evidence == second.finding.evidence
+    why = _checks(alone, "failed")["builds"]
+    assert "it is broken in" in why
+    assert _counts(alone) == {"checks_passed": 2, "checks_failed": 1, "checks_unmeasured": 0, "blockers": 1}
 
 
 async def test_without_a_back_end_nobody_knows(ground: Ground) -> None:
@@ -174,60 +158,6 @@ async def test_a_dependency_that_is_not_here_leaves_the_import_unknown(ground: G
     alone = await measure_alone(DEPLOYMENT_READINESS, ground(files))
 
     assert "no-such-dependency, which it depends on" in _checks(alone, "unmeasured")["wheel-installs"]
-
-
-def _result(
-    agent: str,
-    metrics: dict[str, float | None],
-    *,
-    decision: Decision | None = None,
-    status: Any = "completed",
-) -> AgentResult:
-    measured = {
-        name: Unmeasured(reason="it hung") if value is None else Measured(value=value, unit="", tool=0)
-        for name, value in metrics.items()
-    }
-    return AgentResult(
-        step=f"{agent}#0",
-        agent=agent,
-        status=status,
-        decision=decision,
-        headline=f"{agent} says so",
-        measured=Measurement(metrics=measured),
-    )
-
-
-async def test_what_the_run_has_found_is_on_the_list(ground: Ground) -> None:
-    earlier = [
-        _result("test-executor", {"tests.failed": 2, "tests.errors": 0}),
-        _result("security-scanner", {"security.critical": 0, "security.secrets": None, "security.high": 1}),
-        _result("code-complexity", {}, status="failed"),
-        _result("quality-gate", {}, decision=Decision.CONDITIONAL),
-    ]
-    alone = await measure_alone(DEPLOYMENT_READINESS, ground({}), earlier=earlier)
-
-    assert _checks(alone, "failed") == {
-        "run-complete": "code-complexity#0 failed",
-        "run-tests": "tests.failed is 2",
-        "run-weaknesses": "security.high is 1",
-        "run-gate": "quality-gate says so",
-    }
-    assert _checks(alone, "unmeasured") == {"run-security": "it hung"}
-    assert "run-security: it hung" in alone.reason("readiness.blockers")
-    assert alone.details["issues"] == []
-
-
-async def test_what_was_mended_since_the_last_run_is_named(ground: Ground) -> None:
-    files = {"planted/__init__.py": _FILES["planted/__init__.py"].replace("1.2", "1.1")}
-    last = await measure_alone(DEPLOYMENT_READINESS, ground(files))
-    files = {"README.rst": "Planted\n===\n\n.. no:: such\n"}
-    alone = await measure_alone(DEPLOYMENT_READINESS, ground(files), last=last.result(DEPLOYMENT_READINESS))
-
-    assert alone.details["history"] == {
-        "version": "1.2",
-        "mended": ["version-consistent"],
-        "broken": ["twine"],
-    }
 
 
 async def _run(module: str, ground: LocalGround, wheel: tuple[str, bytes]) -> ToolReport[Any]:
@@ -256,23 +186,22 @@ async def test_a_broken_tool_decides_nothing(ground: Ground, module: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("module", "way", "unknown"),
+    ("module", "unknown"),
     [
-        ("build", "nothing", ["builds", "twine", "wheel-contents", "wheel-complete", "wheel-installs"]),
-        ("uv", "crashing", ["wheel-installs"]),
-        ("piplicenses", "rubbish", ["licences-known"]),
+        ("build", ["builds", "twine", "wheel-contents", "wheel-complete", "wheel-installs"]),
+        ("piplicenses", ["licences-known"]),
     ],
 )
 async def test_what_a_broken_tool_would_have_decided_is_unknown(
-    ground: Ground, module: str, way: Way, unknown: list[str]
+    ground: Ground, module: str, unknown: list[str]
 ) -> None:
     """How many checks fail isn't known then, nor how many blockers there are where it would be one."""
-    broken = cast("LocalGround", BrokenTools(ground({}), module, way))
+    broken = cast("LocalGround", BrokenTools(ground({}), module, "nothing"))
     alone = await measure_alone(DEPLOYMENT_READINESS, broken)
 
     assert list(_checks(alone, "unmeasured")) == unknown
     assert alone.value("readiness.checks_failed") is None
-    assert (alone.value("readiness.blockers") is None) == (module != "piplicenses")
+    assert (alone.value("readiness.blockers") is None) == (module == "build")
 
 
 @pytest.mark.parametrize("module", _MODULES)
@@ -296,21 +225,3 @@ async def test_a_missing_tool_says_how_to_install_it(
 
     assert (report.run, report.value) == (None, None)
     assert f"pip install '{name}'" in report.reason
-
-
-async def test_our_own_part_takes_little(ground: Ground) -> None:
-    """At most 200 ms a tool."""
-    project = ground({})
-    found = [await measure_alone(DEPLOYMENT_READINESS, project) for _ in range(3)]
-
-    assert min(alone.overhead_s for alone in found) < 0.2 * len(_MODULES)
-
-
-async def test_measuring_again_gives_the_same(ground: Ground) -> None:
-    project = ground({})
-    first, second = [await measure_alone(DEPLOYMENT_READINESS, project) for _ in range(2)]
-
-    assert first.details == second.details
-    assert first.finding.evidence == second.finding.evidence
-    assert _counts(first) == _counts(second)
-    assert first.finding.headline == second.finding.headline

@@ -6,7 +6,7 @@ import json
 import random
 import string
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
@@ -24,7 +24,10 @@ from qefleet.contracts.measured import Measured
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
 from qefleet.tools.advisories import audit
-from qefleet.tools.pins import Pin, locked_pins
+from qefleet.tools.pins import Pin, find_installed, locked_pins
+from qefleet.tools.program import ToolReport
+from qefleet.tools.secrets_found import run_detect_secrets
+from qefleet.tools.weaknesses import run_bandit, run_ruff
 from qefleet.workspace.sandbox import Sandbox
 
 _RANDOM = random.Random(7)
@@ -144,15 +147,6 @@ async def test_nothing_is_found_where_nothing_is(ground: Ground) -> None:
     assert alone.details["in_tests"] == 1  # the assert
 
 
-async def test_measuring_again_gives_the_same(ground: Ground) -> None:
-    project = ground(_PLANTED)
-    first, second = [await measure_alone(SECURITY_SCANNER, project) for _ in range(2)]
-
-    assert first.details == second.details
-    assert first.finding.evidence == second.finding.evidence
-    assert _values(first) == _values(second)
-
-
 async def test_tests_may_hold_what_code_may_not(ground: Ground) -> None:
     """A key in tests deserves a look; passwords and evals of tests aren't counted."""
     files = {**_CLEAN, "tests/test_db.py": _UNSAFE, "tests/keys.ini": f"id = {_KEY}\n"}
@@ -262,6 +256,24 @@ async def test_an_advisory_service_that_is_away_is_no_clean_answer(ground: Groun
     assert "no version is known of jinja2" in alone.reason(metric)
 
 
+async def test_what_a_project_needs_is_what_it_requires_and_no_tool_of_its_tests(ground: Ground) -> None:
+    """Through extras and markers, at the versions of the environment."""
+    requires = ["packaging; python_version>'3'", "nothing; extra=='test'", "helper[more]"]
+    needs = "Name: helper\nVersion: 2\nProvides-Extra: more\nRequires-Dist: absent-one; extra=='more'\n"
+    own = "".join(f"Requires-Dist: {text}\n" for text in requires)
+    files = {
+        "planted-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: planted\nVersion: 1\n{own}",
+        "planted-1.dist-info/direct_url.json": '{"url": "file:///src", "dir_info": {"editable": true}}',
+        "helper-2.dist-info/METADATA": f"Metadata-Version: 2.1\n{needs}",
+    }
+    found = (await find_installed(ground({**_CLEAN, **files}))).value
+
+    assert found
+    assert (found.project, found.absent) == ("planted", ("absent-one",))
+    assert found.needed == {"helper": "2", "packaging": metadata.version("packaging")}
+    assert "pytest" in found.installed
+
+
 def test_pins_are_read_from_the_lock_files_that_people_use(tmp_path: Path) -> None:
     """The project's own packages aren't among them, and what is no version isn't either."""
     table = '[[package]]\nname = "{}"\nversion = "{}"\n'
@@ -286,15 +298,30 @@ def test_pins_are_read_from_the_lock_files_that_people_use(tmp_path: Path) -> No
     ]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("module", ["bandit", "ruff", "detect_secrets"])
-async def test_a_broken_scanner_leaves_no_count_by_severity(ground: Ground, module: str, way: Way) -> None:
-    broken = cast("LocalGround", BrokenTools(ground(_PLANTED), module, way))
+_SCANNERS: dict[str, Callable[[LocalGround], Awaitable[ToolReport[Any]]]] = {
+    "bandit": lambda ground: run_bandit(ground, timeout_s=60),
+    "ruff": lambda ground: run_ruff(ground, timeout_s=60),
+    "detect_secrets": lambda ground: run_detect_secrets(ground, timeout_s=60),
+}
+
+
+@pytest.mark.parametrize("module", _SCANNERS)
+async def test_a_broken_scanner_finds_nothing_and_says_why(ground: Ground, module: str) -> None:
+    project = ground(_PLANTED)
+    for way in WAYS:
+        report = await _SCANNERS[module](cast("LocalGround", BrokenTools(project, module, way)))
+        assert report.value is None, way
+        assert module.replace("_", "-") in report.reason, way
+
+
+@pytest.mark.parametrize("module", _SCANNERS)
+async def test_without_one_scanner_no_severity_is_counted(ground: Ground, module: str) -> None:
+    broken = cast("LocalGround", BrokenTools(ground(_PLANTED), module, "nothing"))
     alone = await measure_alone(SECURITY_SCANNER, broken)
 
-    name = module.replace("_", "-")
-    assert name in alone.reason("security.critical")
-    assert name in alone.reason("security.low")
+    reasons = {alone.reason(f"security.{severity}") for severity in ("critical", "high", "medium", "low")}
+    assert len(reasons) == 1
+    assert "left no report" in reasons.pop()
     assert (alone.value("security.secrets") is None) == (module == "detect_secrets")
 
 
@@ -311,32 +338,31 @@ async def test_a_broken_audit_measures_nothing(tmp_path: Path, way: Way) -> None
     assert report.run
 
 
-@pytest.mark.parametrize("name", ["bandit", "ruff", "detect-secrets", "pip-audit"])
-async def test_a_missing_tool_says_how_to_install_it(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    version = metadata.version
+async def test_missing_tools_say_how_to_install_them(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(distribution: str) -> str:
+        raise metadata.PackageNotFoundError(distribution)
 
-    def without(distribution: str) -> str:
-        if distribution == name:
-            raise metadata.PackageNotFoundError(name)
-        return version(distribution)
+    project = ground({**_CLEAN, "requirements.txt": "jinja2==3.1.6\n"})
+    monkeypatch.setattr(metadata, "version", nothing)
+    alone = await measure_alone(SECURITY_SCANNER, project)
 
-    monkeypatch.setattr(metadata, "version", without)
-    alone = await measure_alone(SECURITY_SCANNER, ground({**_CLEAN, "requirements.txt": "jinja2==3.1.6\n"}))
-
-    metric = "vulnerable_dependencies" if name == "pip-audit" else "critical"
-    assert f"pip install '{name}'" in alone.reason(f"security.{metric}")
+    for name in ("bandit", "ruff", "detect-secrets"):
+        assert f"pip install '{name}'" in alone.reason("security.critical")
+    assert "pip install 'pip-audit'" in alone.reason("security.vulnerable_dependencies")
 
 
-async def test_our_own_part_takes_little(ground: Ground) -> None:
+async def test_measuring_again_gives_the_same_and_takes_little_of_our_own(ground: Ground) -> None:
     """At most 200 ms a tool. The scanners run at the same time: of their durations the longest counts."""
+    project = ground(_PLANTED)
+    found = [await measure_alone(SECURITY_SCANNER, project) for _ in range(3)]
+
+    assert found[0].details == found[1].details == found[2].details
+    assert len({alone.finding.evidence for alone in found}) == 1
+    assert _values(found[0]) == _values(found[1]) == _values(found[2])
     ours: list[float] = []
-    for _ in range(3):
-        alone = await measure_alone(SECURITY_SCANNER, ground(_PLANTED))
+    for alone in found:
         *scanners, installed = alone.finding.measurement.tools
         ours.append(alone.took_s - max(run.duration_s for run in scanners) - installed.duration_s)
-
     assert min(ours) < 4 * 0.2
 
 
