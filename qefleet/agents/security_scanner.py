@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +22,10 @@ from qefleet.contracts.runs import AgentResult, Limit
 from qefleet.contracts.security import SecurityDetails, SinceLast
 from qefleet.contracts.steps import Finding
 from qefleet.tools.advisories import PIP_AUDIT, audit, pin_of
-from qefleet.tools.baselines import beyond, key, mark_known, read_baselines
+from qefleet.tools.baselines import beyond, mark_accepted, read_baselines
 from qefleet.tools.ground import Ground
+from qefleet.tools.known import marked_known
+from qefleet.tools.own_sources import read_lines
 from qefleet.tools.pins import Installed, Pin, chosen_pins, find_installed, locked_pins
 from qefleet.tools.program import ToolReport
 from qefleet.tools.secrets_found import DETECT_SECRETS, run_detect_secrets
@@ -125,11 +126,14 @@ async def _measure(ctx: StepContext) -> Finding:
     async with ctx.workspace() as workspace:
         scan = await _scan(workspace, options)
         audited = None if ctx.item else await _audit(ctx, workspace)
-        known, notes = read_baselines(workspace.project, options.baseline)
+        accepted, notes = read_baselines(workspace.project, options.baseline)
         found = [issue for issue in scan.issues if is_about(ctx.item, issue.path or "")]
         advised: Sequence[Issue] = audited.issues if audited else ()
-        known += await _of_base(ctx, options, notes, advised)
-        issues = numbered(mark_known([*found, *advised], known))
+        issues = [*found, *advised]
+        if ctx.base_workspace and ctx.changes:
+            async with ctx.base_workspace() as base:
+                issues = marked_known(issues, await _of_base(base, options, advised, notes), ctx.changes)
+        issues = numbered(mark_accepted(issues, accepted))
         evidence = _evidence(workspace.project, issues)
     reports = [*scan.reports, *(audited.reports if audited else ())]
     tools = [report.run for report in reports if report.run]
@@ -149,7 +153,7 @@ async def _measure(ctx: StepContext) -> Finding:
         artifacts=await keep_all(ctx.artifacts, [kept for report in reports for kept in report.artifacts]),
         notes=[
             *(f"not read: {path}" for path in details.unread),
-            *(f"baseline not used: {why}" for why in notes),
+            *(f"not used: {why}" for why in notes),
             *(report.reason for report in reports if report.value is None),
         ],
         evidence=await keep_evidence(ctx.artifacts, evidence) if evidence else None,
@@ -196,22 +200,15 @@ def _allowed(url: str, hosts: frozenset[str]) -> bool:
 
 
 async def _of_base(
-    ctx: StepContext, options: SecurityScannerOptions, notes: list[str], advised: Iterable[Issue]
-) -> Counter[tuple[str, str, str | None, str]]:
-    """In diff mode: what the base had. Where it can't be scanned, everything counts as new."""
-    if ctx.base_workspace is None:
-        return Counter()
-    async with ctx.base_workspace() as base:
-        before = await _scan(base, options)
-        installed = await find_installed(base)
-        pins = {
-            str(pin)
-            for pin in (chosen_pins(locked_pins(base.project), installed.value) if installed.value else [])
-        }
-    if before.reason:
-        notes.append(f"the base could not be scanned: {before.reason}")
-    old = [issue for issue in advised if pin_of(issue) in pins]
-    return Counter(key(issue) for issue in [*before.issues, *old])
+    ground: Ground, options: SecurityScannerOptions, advised: Sequence[Issue], notes: list[str]
+) -> list[Issue]:
+    """What the base of diff mode had. Where it can't be scanned, everything counts as new."""
+    scan, installed = await asyncio.gather(_scan(ground, options), find_installed(ground))
+    if scan.reason:
+        notes.append(f"the base could not be scanned: {scan.reason}")
+    locked = locked_pins(ground.project)
+    pins = {str(pin) for pin in (chosen_pins(locked, installed.value) if installed.value else locked)}
+    return [*scan.issues, *(issue for issue in advised if pin_of(issue) in pins)]
 
 
 def _metrics(
@@ -281,11 +278,8 @@ def _evidence(project: Path, issues: Sequence[Issue]) -> list[dict[str, Any]]:
 def _code(project: Path, issue: Issue, hidden: Sequence[range]) -> list[str]:
     if issue.path is None or issue.line is None:
         return []
-    path = project / issue.path
-    if path.is_symlink() or not path.is_file():
-        return []
     first = max(1, issue.line - _LINES_AROUND)
-    lines = path.read_text("utf-8", "replace").splitlines()[first - 1 : issue.line + _LINES_AROUND]
+    lines = read_lines(project, issue.path)[first - 1 : issue.line + _LINES_AROUND]
     return [
         "(left out)" if any(number in lines_of for lines_of in hidden) else line[:200]
         for number, line in enumerate(lines, first)

@@ -17,13 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qefleet.contracts.issues import Issue
 from qefleet.tools.pins import Pin
-from qefleet.tools.program import Tool, ToolReport, read_report
+from qefleet.tools.program import Tool, ToolReport, not_installed, read_report, without_value
 from qefleet.workspace.sandbox import Finished
 
 PIP_AUDIT = Tool(name="pip-audit", module="pip_audit", done=frozenset({0, 1}))
@@ -66,9 +65,7 @@ async def _audit(
 ) -> ToolReport[list[Issue]]:
     version = PIP_AUDIT.version()
     if version is None:
-        return ToolReport(
-            run=None, value=None, reason=f"pip-audit isn't installed: {PIP_AUDIT.how_to_install}"
-        )
+        return not_installed(PIP_AUDIT)
     with tempfile.TemporaryDirectory(prefix="qe-audit-") as folder:
         (Path(folder) / "pins.txt").write_text("".join(f"{pin}\n" for pin in pins))
         service = ["--vulnerability-service", "osv", "--osv-url", url] if url else []
@@ -89,7 +86,7 @@ async def _audit(
     if found.value is None and not report and not finished.stopped:
         lines = finished.text.strip().splitlines() or ["it printed nothing"]
         why = f"pip-audit could not look the dependencies up: {lines[-1][-_MESSAGE_CHARS:]}"
-        return replace(found, reason=why)
+        return without_value(found, why)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a project has accepted before: baselines that it keeps, and what its base had in diff mode."""
+"""What a project has accepted before: the baselines that it keeps."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def key(issue: Issue) -> Key:
     return issue.tool, issue.rule, issue.path, issue.message
 
 
-def mark_known(issues: Iterable[Issue], known: Counter[Key]) -> list[Issue]:
-    """Issues, those that were known before marked so: as many of a kind as there were."""
-    left = Counter(known)
+def mark_accepted(issues: Iterable[Issue], accepted: Counter[Key]) -> list[Issue]:
+    """Issues, those that are accepted marked as known: as many of a kind as were accepted."""
+    left = Counter(accepted)
     marked: list[Issue] = []
     for issue in issues:
         old = left[key(issue)] > 0

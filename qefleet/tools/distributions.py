@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from qefleet.contracts.measured import ArtifactRef
 from qefleet.memory.artifacts import reference
 from qefleet.tools.ground import Ground, run_program
-from qefleet.tools.program import Tool, ToolReport, read_report, run_tool
+from qefleet.tools.program import Tool, ToolReport, not_installed, read_report, run_tool, without_value
 from qefleet.tools.project import read_layout
 from qefleet.workspace.sandbox import GIB, Limits
 
@@ -85,7 +85,7 @@ async def build_distributions(ground: Ground, *, version: str | None, timeout_s:
     """
     installed = BUILD.version()
     if installed is None:
-        return ToolReport(run=None, value=None, reason=f"build isn't installed: {BUILD.how_to_install}")
+        return not_installed(BUILD)
     options = ["--no-isolation", "--skip-dependency-check", "--outdir", "/out/dist"]
     argv = [ground.python, "-B", "-m", "build", *options, "/src"]
     env = {"SOURCE_DATE_EPOCH": "946684800"}
@@ -130,12 +130,12 @@ async def build_distributions(ground: Ground, *, version: str | None, timeout_s:
         return report
     kept = [*report.artifacts, *(_artifact(name, content) for name, content in built.files.items())]
     if finished.exit_code == _ABSENT:
-        return replace(report, value=None, reason=f"no build back end here: {', '.join(built.absent)}")
+        return without_value(report, f"no build back end here: {', '.join(built.absent)}")
     if built.complaint and built.other_versions:
         reason = (
             f"it could not be built, and maybe since {'; '.join(built.other_versions)}: {built.complaint}"
         )
-        return replace(report, value=None, reason=reason)
+        return without_value(report, reason)
     return replace(report, artifacts=tuple(kept))
 
 
@@ -246,7 +246,7 @@ async def install_wheel(
     """
     version = UV.version()
     if version is None:
-        return ToolReport(run=None, value=None, reason=f"uv isn't installed: {UV.how_to_install}")
+        return not_installed(UV)
     uv = [ground.tools_python, "-I", "-m", "uv"]
     offline = ["--offline", "--no-cache", "--no-config", "--no-python-downloads", "--quiet"]
     clean = "/out/clean"

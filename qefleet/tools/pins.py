@@ -92,6 +92,8 @@ async def find_installed(ground: Ground) -> ToolReport[Installed]:
     artifacts: tuple[tuple[ArtifactRef, bytes], ...] = ()
     if content:
         artifacts = ((reference(content, name="installed.json", media_type="application/json"), content),)
+    lines = outcome.finished.text.strip().splitlines() or ["it said nothing"]
+    reason = "" if value else f"the target's environment can't be listed: {lines[-1][:300]}"
     run = ToolRun(
         tool="importlib.metadata",
         version=outcome.finished.argv[0],
@@ -99,9 +101,8 @@ async def find_installed(ground: Ground) -> ToolReport[Installed]:
         exit_code=outcome.finished.exit_code,
         duration_s=outcome.finished.duration_s,
         artifact=artifacts[0][0] if artifacts else None,
+        problem=reason,
     )
-    lines = outcome.finished.text.strip().splitlines() or ["it said nothing"]
-    reason = "" if value else f"the target's environment can't be listed: {lines[-1][:300]}"
     return ToolReport(run=run, value=value, reason=reason, artifacts=artifacts)
 
 

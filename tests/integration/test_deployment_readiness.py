@@ -223,5 +223,7 @@ async def test_a_missing_tool_says_how_to_install_it(
     monkeypatch.setattr(metadata, "version", without)
     report = await _run(module, ground({}), ("planted-1.2-py3-none-any.whl", b""))
 
-    assert (report.run, report.value) == (None, None)
+    assert report.value is None
+    assert report.run
+    assert report.run.problem == report.reason
     assert f"pip install '{name}'" in report.reason

@@ -181,7 +181,7 @@ async def test_baselines_mark_what_the_project_has_accepted(ground: Ground) -> N
     assert known == ["aws-access-key@deploy/settings.ini:2", "B608@pkg/db.py:4"]
     assert (alone.value("security.known"), alone.value("security.secrets")) == (2, 0)
     assert "B608@pkg/db.py:13" in _ids(alone)
-    assert [note.partition(":")[0] for note in alone.finding.notes] == ["baseline not used"]
+    assert [note.partition(":")[0] for note in alone.finding.notes] == ["not used"]
 
 
 async def test_in_diff_mode_what_the_base_had_is_known(ground: Ground) -> None:
