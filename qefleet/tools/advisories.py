@@ -45,6 +45,8 @@ async def audit(
 ) -> list[ToolReport[list[Issue]]]:
     """Ask about each pin; one run, and one more for each further version of a package.
 
+    The first run without an answer is the last one.
+
     Args:
         pins: Sorted, each once.
         url: An OSV service's query address; PyPI's own advisories without it.
@@ -57,7 +59,12 @@ async def audit(
         if free is None:
             rounds.append(free := {})
         free[pin.name] = pin
-    return [await _audit(list(names.values()), url, timeout_s, python) for names in rounds]
+    reports: list[ToolReport[list[Issue]]] = []
+    for names in rounds:
+        reports.append(await _audit(list(names.values()), url, timeout_s, python))
+        if reports[-1].value is None:
+            break
+    return reports
 
 
 async def _audit(
@@ -85,7 +92,8 @@ async def _audit(
     )
     if found.value is None and not report and not finished.stopped:
         lines = finished.text.strip().splitlines() or ["it printed nothing"]
-        why = f"pip-audit could not look the dependencies up: {lines[-1][-_MESSAGE_CHARS:]}"
+        said = lines[-1].removeprefix("ERROR:pip_audit._cli:")[-_MESSAGE_CHARS:]
+        why = f"pip-audit could not look the dependencies up: {said}"
         return without_value(found, why)
     return found
 

@@ -130,7 +130,8 @@ async def build_distributions(ground: Ground, *, version: str | None, timeout_s:
         return report
     kept = [*report.artifacts, *(_artifact(name, content) for name, content in built.files.items())]
     if finished.exit_code == _ABSENT:
-        return without_value(report, f"no build back end here: {', '.join(built.absent)}")
+        names = ", ".join(built.absent)
+        return without_value(report, f"it is built with {names}: install that where the worker runs")
     if built.complaint and built.other_versions:
         reason = (
             f"it could not be built, and maybe since {'; '.join(built.other_versions)}: {built.complaint}"

@@ -1,7 +1,9 @@
 """Exact versions of what a project needs: those that its own lock files name, else those of its environment.
 
-What it needs for its tests alone isn't shipped and isn't looked at, as far as that can be told: the
-environment's closure starts from the project's own requirements; a lock file is taken whole.
+What it needs for its tests alone isn't shipped and isn't looked at: the environment's closure starts from
+the project's own requirements, and lock files that hold what developers need as well are narrowed to it.
+Lists to install from (`requirements.txt`, `requirements.lock`, the default part of `Pipfile.lock`) are taken
+whole.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from qefleet.workspace.sandbox import Limits
 
 _MOST_BYTES = 16 << 20
 _SECONDS = 60.0
+_TO_INSTALL = frozenset({"requirements.txt", "requirements.lock", "Pipfile.lock"})
 
 
 @dataclass(frozen=True, order=True)
@@ -54,6 +57,8 @@ class Installed:
     """Of them, what the project needs when it runs."""
     absent: tuple[str, ...]
     """What it needs too, and isn't there."""
+    known: bool = True
+    """Whether the project says what it needs at all."""
 
 
 def locked_pins(project: Path) -> list[Pin]:
@@ -107,14 +112,16 @@ async def find_installed(ground: Ground) -> ToolReport[Installed]:
 
 
 def chosen_pins(locked: list[Pin], installed: Installed) -> list[Pin]:
-    """The lock files' pins, and what the project needs besides at the version of its environment."""
-    named = {pin.name for pin in locked}
+    """What the project needs at the versions of its lock files, else at those of its environment."""
+    needed = {*installed.needed, *installed.absent}
+    kept = [pin for pin in locked if not installed.known or pin.path in _TO_INSTALL or pin.name in needed]
+    named = {pin.name for pin in kept}
     others = [
         pin
         for name, version in installed.needed.items()
         if name not in named and (pin := _pin(name, version, None))
     ]
-    return sorted([*locked, *others], key=lambda pin: (pin.name, pin.version))
+    return sorted([*kept, *others], key=lambda pin: (pin.name, pin.version))
 
 
 def _installed(answer: Any) -> Installed | None:
@@ -124,6 +131,7 @@ def _installed(answer: Any) -> Installed | None:
             installed={str(name): str(version) for name, version in answer["installed"].items()},
             needed={str(name): str(version) for name, version in answer["needed"].items()},
             absent=tuple(str(name) for name in answer["absent"]),
+            known=bool(answer["known"]),
         )
     except (KeyError, TypeError, AttributeError):
         return None

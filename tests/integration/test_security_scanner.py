@@ -24,7 +24,7 @@ from qefleet.contracts.measured import Measured
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
 from qefleet.tools.advisories import audit
-from qefleet.tools.pins import Pin, find_installed, locked_pins
+from qefleet.tools.pins import Installed, Pin, chosen_pins, find_installed, locked_pins
 from qefleet.tools.program import ToolReport
 from qefleet.tools.secrets_found import run_detect_secrets
 from qefleet.tools.weaknesses import run_bandit, run_ruff
@@ -254,6 +254,17 @@ async def test_an_advisory_service_that_is_away_is_no_clean_answer(ground: Groun
 
     alone = await measure_alone(SECURITY_SCANNER, ground({**files, "requirements.txt": "jinja2>=3\n"}))
     assert "no version is known of jinja2" in alone.reason(metric)
+
+
+def test_of_a_lock_file_for_developers_too_only_what_is_shipped_is_asked_about() -> None:
+    locked = [Pin("a", "1", "uv.lock"), Pin("a", "2", "uv.lock"), Pin("sphinx", "8", "uv.lock")]
+    listed = Pin("x", "1", "requirements.txt")
+    installed = Installed(project="own", installed={}, needed={"a": "3", "b": "1"}, absent=("c",))
+
+    pins = chosen_pins([*locked, Pin("c", "4", "uv.lock"), listed], installed)
+    assert [str(pin) for pin in pins] == ["a==1", "a==2", "b==1", "c==4", "x==1"]
+    nothing_said = Installed(project=None, installed={}, needed={}, absent=(), known=False)
+    assert chosen_pins(locked, nothing_said) == locked
 
 
 async def test_what_a_project_needs_is_what_it_requires_and_no_tool_of_its_tests(ground: Ground) -> None:

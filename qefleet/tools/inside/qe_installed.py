@@ -24,6 +24,7 @@ def main() -> None:
     needed = _closure(roots, found)
     answer = {
         "project": own[0] if own else None,
+        "known": bool(own or roots),
         "installed": {key: one.version for key, one in sorted(found.items())},
         "needed": {key: found[key].version for key in sorted(needed - {*own}) if key in found},
         "absent": sorted(needed - found.keys()),
