@@ -8,11 +8,13 @@ from qefleet.agents.agent import Agent
 from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
+from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
 from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.regression_risk_analyzer import REGRESSION_RISK_ANALYZER
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
+from qefleet.agents.security_scanner import SECURITY_SCANNER
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
 from qefleet.errors import InvalidInput
@@ -68,5 +70,7 @@ def built_in() -> Catalogue:
             CODE_COMPLEXITY,
             FLAKY_TEST_HUNTER,
             REGRESSION_RISK_ANALYZER,
+            SECURITY_SCANNER,
+            DEPLOYMENT_READINESS,
         ]
     )

@@ -153,6 +153,12 @@ def not_installed(tool: Tool) -> ToolReport[Any]:
     return ToolReport(run=run, value=None, reason=reason)
 
 
+def without_value(report: ToolReport[T], reason: str) -> ToolReport[T]:
+    """The report of a tool whose answer doesn't count after all."""
+    run = report.run and report.run.model_copy(update={"problem": reason})
+    return replace(report, run=run, value=None, reason=reason)
+
+
 def read_report(
     tool: Tool,
     version: str,
