@@ -164,20 +164,30 @@ class ReleaseInput(RunInput):
     measure: Some = _agents(
         "test-executor",
         "coverage-analyzer",
+        "quality-analyzer",
+        "code-complexity",
+        "security-scanner",
         "requirements-validator",
+        "regression-risk-analyzer",
         on_failure="continue",
     )
     """Run side by side; whatever fails among them, the gate says NO_GO."""
-    hunt: Agents = []
+    hunt: Agents = _agents("flaky-test-hunter", on_failure="continue")
     """Run in order where `hunt_when` holds."""
     hunt_when: Condition = Condition.model_validate({"and": ["tests.failed == 0", "tests.errors == 0"]})
     """A red suite has to be mended first: it can't be told from a flaky one."""
     generate: Agents = _agents("test-generator", "test-executor", "coverage-analyzer", on_failure="continue")
     """Run in order where `generate_when` holds."""
     generate_when: Condition = Condition.model_validate(
-        {"and": ["tests.failed == 0", "tests.errors == 0", "coverage.line_percent < 80"]}
+        {
+            "and": [
+                "tests.failed == 0",
+                "tests.errors == 0",
+                {"or": ["coverage.line_percent < 80", "regression.uncovered_changes > 0"]},
+            ]
+        }
     )
-    review: Agents = []
+    review: Agents = _agents("deployment-readiness", on_failure="continue")
     """Run in order on all that was found."""
     gate: Agents = _agents("quality-gate")
     max_concurrent: Concurrency = 3
