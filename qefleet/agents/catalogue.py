@@ -13,6 +13,7 @@ from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
+from qefleet.agents.visual_tester import VISUAL_TESTER
 from qefleet.errors import InvalidInput
 
 OWN_DISTRIBUTION = "qefleet"
@@ -64,5 +65,6 @@ def built_in() -> Catalogue:
             REQUIREMENTS_VALIDATOR,
             QUALITY_ANALYZER,
             CODE_COMPLEXITY,
+            VISUAL_TESTER,
         ]
     )
