@@ -11,18 +11,25 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from qefleet.agents.agent import Agent, Judgement, Measure, StepContext
+from qefleet.agents.agent import Agent, Judgement, LoopOptions, Measure, StepContext
 from qefleet.agents.citations import Citation
 from qefleet.agents.evidence import keep_all, keep_evidence
+from qefleet.agents.incidents import REPRODUCED, IncidentScenarios, begin
 from qefleet.agents.parts import is_about
-from qefleet.contracts.base import Model
 from qefleet.contracts.issues import Issue, numbered
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun, Unmeasured
-from qefleet.contracts.production import Anomaly, ChangePoint, ProductionDetails, Template
+from qefleet.contracts.production import (
+    Anomaly,
+    ChangePoint,
+    Incident,
+    ProductionDetails,
+    Template,
+)
 from qefleet.contracts.steps import Finding
 from qefleet.errors import InvalidInput
 from qefleet.memory.artifacts import reference
 from qefleet.tools.history import LEAST_RUNS, History, read_history
+from qefleet.tools.incidents import find_incidents
 from qefleet.tools.logs import LOGS, Logs, judge_rates, matching, read_logs
 from qefleet.tools.program import Tool, ToolReport
 from qefleet.tools.rates import LEAST_BUCKETS
@@ -39,12 +46,13 @@ _OF_RATES = {
     "production.new_templates": "templates",
 }
 _ERROR_RATE = "production.error_rate"
+_INCIDENTS = "production.incidents"
 _OF_TESTS = {"production.newly_failing_tests": "tests", "production.slowed_tests": "tests"}
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class ProductionIntelligenceOptions(Model):
+class ProductionIntelligenceOptions(LoopOptions):
     """Where logs and reports are, and how much of them counts."""
 
     logs: list[Pattern] = ["logs/**/*.log", "logs/**/*.jsonl", "log/**/*.log", "*.log"]
@@ -58,6 +66,10 @@ class ProductionIntelligenceOptions(Model):
     max_mib: Annotated[int, Field(ge=1, le=1024)] = 100
     """Of log files: what is beyond isn't read, and a note says so."""
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 300.0
+    max_rounds: Annotated[int, Field(ge=1, le=3)] = 2
+    """Tests proposed for each incident."""
+    max_incidents: Annotated[int, Field(ge=0, le=20)] = 3
+    """For which tests are proposed, the most frequent first."""
 
 
 class Scenario(BaseModel):
@@ -68,7 +80,7 @@ class Scenario(BaseModel):
     then: str
 
 
-class Incident(BaseModel):
+class IncidentJudgement(BaseModel):
     """What belongs together, and how a test would have shown it."""
 
     title: str
@@ -80,7 +92,7 @@ class Incident(BaseModel):
 class ProductionJudgement(BaseModel):
     """The model's part: incidents, and a scenario for each."""
 
-    incidents: list[Incident]
+    incidents: list[IncidentJudgement]
 
 
 @dataclass
@@ -123,6 +135,7 @@ async def _measure(ctx: StepContext) -> Finding:
     gathered = _Gathered()
     async with ctx.workspace() as workspace:
         logs, files = await _logs(ctx, workspace, gathered)
+        incidents = await _incidents(logs, workspace, gathered) if logs else []
         anomalies, changes = await _rates(logs, gathered) if logs else ([], [])
         history = await _history(ctx, workspace, gathered)
     templates = list(logs.templates) if logs else []
@@ -135,6 +148,7 @@ async def _measure(ctx: StepContext) -> Finding:
         unknown_before=await _unknown_before(ctx, templates),
         anomalies=anomalies[:_LISTED],
         change_points=changes[:_LISTED],
+        incidents=incidents,
         junit_files=list(history.files),
         newly_failing=list(history.newly_failing[:_LISTED]),
         slowed=list(history.slowed[:_LISTED]),
@@ -143,7 +157,7 @@ async def _measure(ctx: StepContext) -> Finding:
     issues = numbered(_issues(details))
     details = details.model_copy(update={"issues": issues})
     evidence = _evidence(details)
-    return Finding(
+    finding = Finding(
         measurement=Measurement(
             metrics=gathered.metrics, tools=gathered.tools, details=details.model_dump(mode="json")
         ),
@@ -152,11 +166,13 @@ async def _measure(ctx: StepContext) -> Finding:
         notes=gathered.notes,
         evidence=await keep_evidence(ctx.artifacts, evidence) if evidence else None,
     )
+    options: ProductionIntelligenceOptions = ctx.options
+    return await begin(ctx, finding, incidents[: options.max_incidents])
 
 
 async def _logs(ctx: StepContext, workspace: Workspace, gathered: _Gathered) -> tuple[Logs | None, list[str]]:
     options: ProductionIntelligenceOptions = ctx.options
-    names = [*_OF_LINES, _ERROR_RATE, *_OF_RATES]
+    names = [*_OF_LINES, _ERROR_RATE, _INCIDENTS, *_OF_RATES]
     files = _files(ctx, workspace, "logs", options.logs)
     if not files:
         gathered.unmeasured(names, f"the project has no log file {' or '.join(options.logs)}")
@@ -182,6 +198,12 @@ async def _logs(ctx: StepContext, workspace: Workspace, gathered: _Gathered) -> 
         gathered.unmeasured([_ERROR_RATE], "the log files have no lines")
     gathered.notes += [f"{path} was not read to its end: logs are beyond max_mib" for path in logs.unread]
     return logs, files
+
+
+async def _incidents(logs: Logs, workspace: Workspace, gathered: _Gathered) -> list[Incident]:
+    found = await asyncio.to_thread(find_incidents, workspace.project, logs.tracebacks)
+    gathered.measured({_INCIDENTS: "incidents"}, (len(found),))
+    return found
 
 
 async def _rates(logs: Logs, gathered: _Gathered) -> tuple[list[Anomaly], list[ChangePoint]]:
@@ -286,6 +308,18 @@ def _issues(details: ProductionDetails) -> list[Issue]:
         ),
         *(
             Issue(
+                id=it.id,
+                tool=LOGS.name,
+                rule="incident",
+                severity="medium",
+                message=f"{it.exception} out of {it.function}, {it.events} times: {it.message}"[:500],
+                path=it.path,
+                line=it.line,
+            )
+            for it in details.incidents
+        ),
+        *(
+            Issue(
                 id=it.test,
                 tool=JUNITPARSER.name,
                 rule="newly-failing",
@@ -312,7 +346,7 @@ def _evidence(details: ProductionDetails) -> dict[str, object] | None:
     anomalies, changes = details.anomalies[:_JUDGED], details.change_points[:_JUDGED]
     tests = details.newly_failing[:_JUDGED]
     new = [it for it in details.templates if it.new][:_JUDGED]
-    if not (anomalies or changes or tests or new):
+    if not (anomalies or changes or tests or new or details.incidents):
         return None
     named = {it.series for it in (*anomalies, *changes)} | {it.id for it in new}
     keep = {"id", "text", "path", "line", "new"}
@@ -320,6 +354,7 @@ def _evidence(details: ProductionDetails) -> dict[str, object] | None:
         "anomalies": [it.model_dump(mode="json") for it in anomalies],
         "changes": [it.model_dump(mode="json") for it in changes],
         "templates": [it.model_dump(mode="json", include=keep) for it in details.templates if it.id in named],
+        "incidents": [it.model_dump(mode="json") for it in details.incidents[:_JUDGED]],
         "newly_failing": [it.model_dump(mode="json") for it in tests],
     }
 
@@ -347,16 +382,19 @@ PRODUCTION_INTELLIGENCE = Agent(
     title="production-intelligence",
     purpose="Finds anomalies and changed rates in logs, and tests that fail or slow down over their history.",
     tier="complex",
-    tools=(LOGS, JUNITPARSER),
+    tools=(LOGS, JUNITPARSER, "pytest"),
     measures=(
         *(
             Measure(name, unit, additive=name == "production.lines")
             for name, unit in {**_OF_LINES, **_OF_RATES, **_OF_TESTS}.items()
         ),
         Measure(_ERROR_RATE, "percent"),
+        Measure(_INCIDENTS, "incidents"),
+        Measure(REPRODUCED, "incidents"),
     ),
     options=ProductionIntelligenceOptions,
     measure=_measure,
     judgement=Judgement(prompt="production-intelligence", response=ProductionJudgement),
+    loop=IncidentScenarios(),
     memory_key="production/anomalies",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qefleet.contracts.base import Model
+from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.issues import Issue
 
 
@@ -81,6 +81,38 @@ class FailingTestRate(Model):
     failures: int
 
 
+class Incident(Model):
+    """An exception that logs tell of, with the function of the project that it came from."""
+
+    id: str
+    exception: str
+    message: str
+    """With numbers, names and quotations masked."""
+    path: str
+    """Of the project's file."""
+    line: int
+    """As the log says: the code may have moved since."""
+    function: str
+    module: str
+    """By which it is imported."""
+    events: int
+    log: str
+    log_line: int
+    """Where a traceback of it is first."""
+
+
+class Reproduction(Model):
+    """What became of a test that was proposed for an incident."""
+
+    incident: str
+    reproduced: bool
+    """It failed in each of its runs, by the incident's exception, out of the incident's function."""
+    reason: str
+    runs: int
+    test: Digest
+    """The artifact with its source."""
+
+
 class ProductionDetails(Model):
     """The measurement of production-intelligence."""
 
@@ -95,6 +127,10 @@ class ProductionDetails(Model):
     """Ids of templates that the last run of this agent didn't have; none where there was no such run."""
     anomalies: list[Anomaly] = []
     change_points: list[ChangePoint] = []
+    incidents: list[Incident] = []
+    """The most frequent first."""
+    reproductions: list[Reproduction] = []
+    """Of each incident that a test was proposed for, the last."""
     junit_files: list[str] = []
     """Oldest first."""
     newly_failing: list[NewlyFailing] = []

@@ -29,6 +29,21 @@ _NEAR = 3
 
 
 @dataclass(frozen=True, kw_only=True)
+class Traceback:
+    """One exception out of one place."""
+
+    exception: str
+    message: str
+    """Masked."""
+    frames: tuple[tuple[str, int, str], ...]
+    """File, line and function, as the log has them; the innermost last."""
+    events: int
+    path: str
+    line: int
+    """Where it is first in the logs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Logs:
     """What log files say."""
 
@@ -42,6 +57,7 @@ class Logs:
     start: int
     bucket_s: int
     buckets: int
+    tracebacks: tuple[Traceback, ...]
     series: dict[str, list[int]]
     """Counts by bucket of `all`, of `errors`, and of templates by their ids."""
 
@@ -207,5 +223,16 @@ def _read(content: bytes) -> Logs:
         start=start,
         bucket_s=width,
         buckets=buckets,
+        tracebacks=tuple(
+            Traceback(
+                exception=it["exception"],
+                message=it["message"],
+                frames=tuple((str(file), int(line), str(name)) for file, line, name in it["frames"]),
+                events=it["events"],
+                path=it["path"],
+                line=it["line"],
+            )
+            for it in report["tracebacks"]
+        ),
         series=series,
     )

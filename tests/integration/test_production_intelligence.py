@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ import pytest
 from agent_context import Alone, measure_alone
 from planted_project import write_project
 
+from qefleet.agents.checks import undeclared
+from qefleet.agents.incidents import ScenarioTest
 from qefleet.agents.production_intelligence import PRODUCTION_INTELLIGENCE
+from qefleet.contracts.production import Incident
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
+from qefleet.tools.incidents import reproduce
 from qefleet.workspace.sandbox import Sandbox
 
 _BEGINS = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -261,6 +266,96 @@ async def test_a_history_of_reports_tells_what_fails_now(logged: Logged) -> None
     assert "no log file" in alone.reason("production.anomalies")
     assert "a history needs 4" in few.reason("production.newly_failing_tests")
     assert few.finding.headline == "neither logs nor a history of JUnit reports could be read"
+
+
+_SHOP = """def split(total, guests):
+    return rounded(total / guests)
+
+
+def rounded(amount):
+    return round(amount, 2)
+"""
+_RAISED = """2026-03-01T12:00:01Z ERROR web: request failed
+Traceback (most recent call last):
+  File "/usr/lib/python3.12/site-packages/web/app.py", line 99, in handle
+    return view()
+  File "/srv/app/shop/bill.py", line 2, in split
+    return rounded(total / guests)
+           ~~~~~~^~~~~~~~
+ZeroDivisionError: division by zero
+2026-03-01T12:00:02Z INFO web: next
+"""
+_IN_JSON = json.dumps(
+    {
+        "time": "2026-03-01T12:00:05Z",
+        "level": "error",
+        "msg": "failed",
+        "exc_info": "\n".join(_RAISED.splitlines()[1:-1]),
+    }
+)
+_SHOWS = "from shop.bill import split\n\n\ndef test_nobody_pays():\n    assert split(10, 0) == 0\n"
+_PASSES = "from shop.bill import split\n\n\ndef test_two_pay():\n    assert split(10, 2) == 5\n"
+_OTHERWISE = "def test_division():\n    1 / 0\n"
+
+
+async def test_an_incident_becomes_a_test_that_shows_it(logged: Logged) -> None:
+    """Found in the source, whatever machine wrote the log; a test counts when it fails the same way."""
+    ground = logged.ground(
+        **{
+            "shop/__init__.py": "",
+            "shop/bill.py": _SHOP,
+            "logs/web.log": _RAISED,
+            "logs/web.jsonl": _IN_JSON + "\n",
+        }
+    )
+    alone = await measure_alone(PRODUCTION_INTELLIGENCE, ground)
+
+    (incident,) = alone.details["incidents"]
+    assert (incident["exception"], incident["path"], incident["line"]) == (
+        "ZeroDivisionError",
+        "shop/bill.py",
+        2,
+    )
+    assert (incident["module"], incident["function"], incident["events"]) == ("shop.bill", "split", 2)
+    assert alone.value("production.incidents") == 1
+    assert alone.value("production.error_rate") == pytest.approx(200 / 3)
+    (work,) = alone.finding.work
+    assert work.title == "ZeroDivisionError in shop.bill.split"
+
+    shown, why, runs = await reproduce(ground, Incident.model_validate(incident), _SHOWS)
+    assert (shown, runs) == (True, 3), why
+    for test, reason in (
+        (_PASSES, "it passes"),
+        (_OTHERWISE, "it fails for another reason"),
+        ("def test_a(): pass\n" * 2, "it has 2 functions"),
+        ("def test_a(:", "it is no Python"),
+    ):
+        shown, why, _ = await reproduce(ground, Incident.model_validate(incident), test)
+        assert (shown, why.startswith(reason)) == (False, True), why
+
+
+async def test_the_loop_keeps_what_shows_the_incident(logged: Logged) -> None:
+    """One that passes is asked again, with the reason; one that fails as the log says is an artifact."""
+    ground = logged.ground(**{"shop/__init__.py": "", "shop/bill.py": _SHOP, "logs/web.log": _RAISED})
+    alone = await measure_alone(PRODUCTION_INTELLIGENCE, ground)
+    ctx, loop = alone.ctx, PRODUCTION_INTELLIGENCE.loop
+    assert loop
+    assert alone.finding.state
+    (work,) = alone.finding.work
+    question = await loop.question(ctx, work.id, alone.finding.state, None)
+    assert "return rounded(total / guests)" in str(question.context)
+
+    first = await loop.try_proposal(ctx, work.id, ScenarioTest(test=_PASSES), alone.finding.state)
+    second = await loop.try_proposal(ctx, work.id, ScenarioTest(test=_SHOWS), first.state)
+    finding = await loop.conclude(ctx, second.state, [])
+
+    assert (first.done, first.kept, second.done, second.kept) == (False, 0, True, 1)
+    assert first.feedback
+    assert alone.artifacts.kept[first.feedback].startswith(b"it passes")
+    assert finding.measurement.value("production.reproduced_incidents") == 1
+    assert undeclared(PRODUCTION_INTELLIGENCE, finding.measurement) == []
+    assert f"test_{work.id}.py" in [artifact.name for artifact in finding.artifacts]
+    assert finding.measurement.value("production.lines") == alone.value("production.lines")
 
 
 @pytest.mark.parametrize("way", WAYS)

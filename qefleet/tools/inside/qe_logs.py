@@ -15,6 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+_TRACEBACK = "Traceback (most recent call last):"
+_FRAME = re.compile(r'\s*File "([^"]{1,500})", line (\d{1,7}), in (\S{1,200})')
+_RAISED = re.compile(r"([A-Za-z_][\w.]{0,200})(?:: ?(.*))?$")
+_MOST_FRAMES = 30
+_MOST_TRACEBACKS = 20
 _LINE_BYTES = 1 << 16
 _SHOWN_CHARS = 300
 _MOST_GROUPS = 5000
@@ -71,6 +76,41 @@ class Group:
         self.error_times += other.error_times
 
 
+class Tracebacks:
+    """Collects Python's tracebacks line by line, those of one exception out of one place together."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, tuple[tuple[str, int, str], ...]], dict[str, Any]] = {}
+        self._frames: list[tuple[str, int, str]] | None = None
+        self._begins = ("", 0)
+
+    def take(self, line: str, path: str, number: int) -> None:
+        """Look at one line."""
+        if _TRACEBACK in line:
+            self._frames, self._begins = [], (path, number)
+        elif self._frames is not None:
+            if match := _FRAME.match(line):
+                self._frames = [*self._frames, (match[1], int(match[2]), match[3])][-_MOST_FRAMES:]
+            elif not line.startswith(" "):
+                if (raised := _RAISED.match(line)) and self._frames:
+                    self._keep(raised[1].rpartition(".")[2], raised[2] or "", tuple(self._frames))
+                self._frames = None
+
+    def _keep(self, exception: str, message: str, frames: tuple[tuple[str, int, str], ...]) -> None:
+        key = (exception, frames)
+        if key not in self.found and len(self.found) >= _MOST_GROUPS:
+            return
+        first = {
+            "exception": exception,
+            "message": _MASK.sub(_name, message[:_SHOWN_CHARS]),
+            "frames": [list(frame) for frame in frames],
+            "events": 0,
+            "path": self._begins[0],
+            "line": self._begins[1],
+        }
+        self.found.setdefault(key, first)["events"] += 1
+
+
 class Reader:
     """Groups the lines of files, one after the other."""
 
@@ -79,6 +119,8 @@ class Reader:
         self.lines = 0
         self.left_bytes = most_bytes
         self.unread: list[str] = []
+        self.tracebacks = Tracebacks()
+        self._place = ("", 0)
         self._known_times: dict[str, int | None] = {}
         self._full = False
 
@@ -98,6 +140,8 @@ class Reader:
                 line = raw.decode("utf-8", "replace").rstrip()
                 if not line:
                     continue
+                self._place = (path, number)
+                self.tracebacks.take(line, path, number)
                 time, text, error = self._parse(line)
                 timed = timed or time is not None
                 if time is None and timed:
@@ -144,6 +188,9 @@ class Reader:
         level = first("level", "severity", "levelname", "log.level", "lvl")
         given = first("timestamp", "time", "ts", "@timestamp", "asctime", "datetime")
         text = first("message", "msg", "event", "log", "text")
+        raised = first("exc_info", "exception", "traceback", "stack_trace", "stack")
+        for line in raised.splitlines() if isinstance(raised, str) else ():
+            self.tracebacks.take(line, *self._place)
         time: int | None = None
         if isinstance(given, int | float):
             time = _plausible(given / 1000 if given > _LATEST_S else given)
@@ -284,6 +331,9 @@ def main() -> None:
         "events": sum(group.events for group in groups.values()),
         "errors": sum(group.errors for group in groups.values()),
         "unread": reader.unread,
+        "tracebacks": sorted(
+            reader.tracebacks.found.values(), key=lambda it: (-it["events"], it["path"], it["line"])
+        )[:_MOST_TRACEBACKS],
         "templates_total": len(groups),
         "templates": templates,
         "start": start,
