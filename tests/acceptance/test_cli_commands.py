@@ -118,6 +118,8 @@ def test_agents_are_listed_through_the_temporal_cli(tmp_path: Path) -> None:
         "requirements-validator",
         "quality-analyzer",
         "code-complexity",
+        "visual-tester",
+        "production-intelligence",
     ]
     assert refused.code == 2
 

@@ -44,7 +44,8 @@ _ERROR = re.compile(
 _LEVEL = re.compile(r"\b(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?)\b")
 _STATUS_5 = re.compile(r'" 5\d\d\b')
 _MASK = re.compile(
-    r'(?P<status>(?<=" )[1-5]\d\d\b)'
+    r"""(?=["'/0-9]|\b[a-zA-Z])"""  # where one of them can begin at all: half the time of a line is here
+    r'(?:(?P<status>(?<=" )[1-5]\d\d\b)'
     r"""|(?P<str>"[^"]{0,300}"|(?<!\w)'[^']{0,300}'(?!\w))"""
     r"|(?P<uuid>\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b)"
     r"|(?P<time>\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?)"
@@ -52,7 +53,7 @@ _MASK = re.compile(
     r"|(?P<ip>\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?::\d{1,5})?\b)"
     r"|(?P<path>(?<![\w/.])/[\w.@%+~-]+(?:/[\w.@%+~-]*)*)"
     r"|(?P<hex>\b0x[0-9a-fA-F]+\b|\b[0-9a-fA-F]{8,}\b)"
-    r"|(?P<n>\d+(?:[.,]\d+)*)"
+    r"|(?P<n>\d+(?:[.,]\d+)*))"
 )
 
 
