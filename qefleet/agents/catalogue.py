@@ -8,8 +8,8 @@ from qefleet.agents.agent import Agent
 from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
-from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.production_intelligence import PRODUCTION_INTELLIGENCE
+from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.test_executor import TEST_EXECUTOR

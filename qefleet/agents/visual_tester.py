@@ -115,7 +115,8 @@ async def _measure(ctx: StepContext) -> Finding:
         look = await _look(ctx, workspace, pages)
         if look.value is None:
             return await _unmeasured(ctx, look)
-        base = await _look_at_base(ctx, pages)
+        before = await _look_at_base(ctx, pages)
+        base = before.value if before else None
         last = await _last_shots(ctx)
         others: dict[BaselineFrom, dict[str, bytes]] = {}
         if base:
@@ -129,7 +130,7 @@ async def _measure(ctx: StepContext) -> Finding:
             tolerance=options.tolerance,
             timeout_s=options.timeout_s,
         )
-    return await _finding(ctx, pages, look, pixels, base)
+    return await _finding(ctx, pages, look, pixels, before)
 
 
 def _pages(ctx: StepContext, workspace: Workspace) -> list[str]:
@@ -158,14 +159,14 @@ async def _look(ctx: StepContext, workspace: Workspace, pages: Sequence[str]) ->
     )
 
 
-async def _look_at_base(ctx: StepContext, pages: Sequence[str]) -> Looks | None:
+async def _look_at_base(ctx: StepContext, pages: Sequence[str]) -> ToolReport[Looks] | None:
     """In diff mode: the pages before the change, those that there were."""
     options: VisualTesterOptions = ctx.options
     if ctx.base_workspace is None:
         return None
     async with ctx.base_workspace() as workspace:
         there = [page for page in pages if options.command or (workspace.project / page).is_file()]
-        return (await _look(ctx, workspace, there)).value if there else None
+        return await _look(ctx, workspace, there) if there else None
 
 
 async def _last_shots(ctx: StepContext) -> dict[str, bytes]:
@@ -189,20 +190,21 @@ async def _finding(
     pages: Sequence[str],
     look: ToolReport[Looks],
     pixels: ToolReport[list[Compared]],
-    base: Looks | None,
+    before: ToolReport[Looks] | None,
 ) -> Finding:
     assert look.value
     assert look.run
     looks, options = look.value, ctx.options
+    base = before.value if before else None
     compared = pixels.value or []
     changed = [one for one in compared if one.pixels]
     issues = numbered([*_known(looks, base), *(_changed(one) for one in changed)])
     of_axe = [issue for issue in issues if issue.tool == AXE.name]
     tools: list[ToolRun] = [look.run, axe_run(looks, look.run.artifact, options.standards)]
-    tools += [pixels.run] if pixels.run else []
+    tools += [report.run for report in (pixels, before) if report and report.run]
     metrics: dict[str, Metric] = {"visual.pages": Measured(value=len(pages), unit="pages", tool=0)}
     metrics |= _comparison(pixels)
-    metrics |= _access(ctx, looks, of_axe, base)
+    metrics |= _access(ctx, looks, of_axe, before)
     refs = [(reference(it.image, name=it.name, media_type="image/png"), it.image) for it in looks.looks]
     details = VisualDetails(
         pages=list(pages),
@@ -216,6 +218,10 @@ async def _finding(
         issues=issues,
     )
     artifacts: list[tuple[ArtifactRef, bytes]] = [*look.artifacts, *pixels.artifacts, *refs]
+    if before:
+        artifacts += [
+            (ref.model_copy(update={"name": f"base-{ref.name}"}), it) for ref, it in before.artifacts
+        ]
     artifacts += [one.difference for one in changed if one.difference]
     return Finding(
         measurement=Measurement(metrics=metrics, tools=tools, details=details.model_dump(mode="json")),
@@ -250,7 +256,9 @@ def _comparison(pixels: ToolReport[list[Compared]]) -> dict[str, Metric]:
     return {name: Measured(value=number, unit=_COMPARISON[name], tool=2) for name, number in numbers.items()}
 
 
-def _access(ctx: StepContext, looks: Looks, issues: list[Issue], base: Looks | None) -> dict[str, Metric]:
+def _access(
+    ctx: StepContext, looks: Looks, issues: list[Issue], before: ToolReport[Looks] | None
+) -> dict[str, Metric]:
     names = [*_ACCESS, *([_ACCESS_NEW] if ctx.changes else [])]
     if looks.axe_problem:
         reason = f"axe-core gave no verdict: {looks.axe_problem}"[:500]
@@ -262,12 +270,10 @@ def _access(ctx: StepContext, looks: Looks, issues: list[Issue], base: Looks | N
     }
     if ctx.changes:
         new = sum(not issue.known for issue in issues)
-        seen = ctx.base_workspace is None or base is not None or not issues
-        metrics[_ACCESS_NEW] = (
-            Measured(value=new, unit="elements", tool=1)
-            if seen
-            else Unmeasured(reason="the pages of the base could not be looked at")
-        )
+        metrics[_ACCESS_NEW] = Measured(value=new, unit="elements", tool=1)
+        if before and (before.value is None or before.value.axe_problem):
+            why = before.reason or "axe-core gave no verdict"
+            metrics[_ACCESS_NEW] = Unmeasured(reason=f"in the base: {why}"[:500])
     return metrics
 
 

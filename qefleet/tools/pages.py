@@ -12,7 +12,7 @@ from typing import Any
 from qefleet.contracts.issues import Issue, Severity, issue_id
 from qefleet.contracts.measured import ArtifactRef, ToolRun
 from qefleet.tools.ground import Ground, run_program
-from qefleet.tools.program import Tool, ToolReport, read_report
+from qefleet.tools.program import Tool, ToolReport, not_installed, read_report
 from qefleet.workspace.archive import safe_path
 from qefleet.workspace.sandbox import GIB, Limits
 
@@ -123,9 +123,7 @@ async def look_at_pages(
     """
     for tool in (CHROMIUM, PLAYWRIGHT, AXE):
         if tool.version() is None:
-            return ToolReport(
-                run=None, value=None, reason=f"{tool.name} isn't installed: {tool.how_to_install}"
-            )
+            return not_installed(tool)
     spec = {
         "pages": [_place(page, own_server=server is not None) for page in pages],
         "viewports": list(viewports),
@@ -165,6 +163,7 @@ def axe_run(looks: Looks, kept: ArtifactRef | None, standards: Sequence[str]) ->
         exit_code=1 if looks.axe_problem else 0,
         duration_s=0.0,
         artifact=kept,
+        problem=f"axe-core gave no verdict: {looks.axe_problem}"[:500] if looks.axe_problem else "",
     )
 
 

@@ -12,7 +12,7 @@ from qefleet.contracts.visual import BaselineFrom, Box
 from qefleet.memory.artifacts import reference
 from qefleet.tools.ground import Ground, run_program
 from qefleet.tools.pages import PILLOW, Look
-from qefleet.tools.program import ToolReport, read_report
+from qefleet.tools.program import ToolReport, not_installed, read_report
 from qefleet.workspace.sandbox import GIB, Limits
 
 _LIMITS = Limits(memory_bytes=2 * GIB, collect_bytes=512 << 20)
@@ -53,7 +53,7 @@ async def compare_pixels(
     """
     version = PILLOW.version()
     if version is None:
-        return ToolReport(run=None, value=None, reason=f"pillow isn't installed: {PILLOW.how_to_install}")
+        return not_installed(PILLOW)
     laid: dict[str, bytes] = {}
     pairs: list[dict[str, Any]] = []
     for n, look in enumerate(looks):

@@ -295,6 +295,9 @@ async def test_a_missing_browser_says_how_to_install_it(
     ground = sites.ground("")
     monkeypatch.setenv("PATH", str(sites.root))
     alone = await measure_alone(VISUAL_TESTER, ground)
+    (run,) = alone.finding.measurement.tools
+
+    assert run.problem == alone.reason("visual.pages")
 
     assert {alone.value(name) for name in _METRICS} == {None}
     assert alone.reason("visual.pages") == ("chromium isn't installed: install the system's package chromium")
