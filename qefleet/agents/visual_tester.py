@@ -37,6 +37,11 @@ from qefleet.workspace.workspace import Workspace
 
 _JUDGED = 20
 _SERIOUS = ("critical", "high")
+_BASELINES: dict[BaselineFrom, str] = {
+    "project": "the project's baseline",
+    "base": "the base",
+    "last": "the last run",
+}
 _COMPARISON = {
     "visual.compared_pages": "pages",
     "visual.new_pages": "pages",
@@ -289,8 +294,8 @@ def _changed(one: Compared) -> Issue:
         tool=PILLOW.name,
         rule="visual-change",
         severity="medium",
-        message=f"at {one.look.viewport} {one.pixels} pixels ({_share(one)} %) differ from the baseline of "
-        f"the {one.baseline} within {box.width}x{box.height} at {box.x},{box.y}",
+        message=f"at {one.look.viewport} {one.pixels} pixels ({_share(one)} %) differ from "
+        f"{_BASELINES[one.baseline or 'last']} within {box.width}x{box.height} at {box.x},{box.y}",
         path=None if one.look.page.startswith("/") else one.look.page,
     )
 
