@@ -370,3 +370,17 @@ async def test_a_broken_reader_measures_nothing(logged: Logged, way: Way) -> Non
         "nothing": "left no report",
     }
     assert all(said[way] in alone.reason(name) for name in _METRICS)
+
+
+async def test_two_words_that_vary_make_one_template(logged: Logged) -> None:
+    """Seven names of packages in seven states: the words between stay."""
+    names = ("ab", "cd", "ef", "gh", "ij", "kl", "mn")
+    text = "".join(f"package {name} is {other}\n" for name in names for other in names[::-1])
+    alone = await logged.measure(**{"logs/a.log": text + "package x was gone\npackage y was gone\n"})
+
+    assert {it["text"]: it["events"] for it in alone.details["templates"]} == {
+        "package <*> is <*>": 49,
+        "package x was gone": 1,
+        "package y was gone": 1,
+    }
+    assert "span 0 buckets" in alone.reason("production.anomalies")

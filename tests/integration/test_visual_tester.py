@@ -301,3 +301,13 @@ async def test_a_missing_browser_says_how_to_install_it(
 
     assert {alone.value(name) for name in _METRICS} == {None}
     assert alone.reason("visual.pages") == ("chromium isn't installed: install the system's package chromium")
+
+
+@needs_chromium
+async def test_a_page_that_sends_elsewhere_is_looked_at_where_it_leads(sites: Sites) -> None:
+    sends = "<!doctype html><script>location.replace('index.html')</script>"
+    ground = sites.ground(_SHUTS_OUT, **{"docs/old.html": sends})
+    alone = await measure_alone(VISUAL_TESTER, ground, options=_ONE)
+
+    assert alone.value("visual.pages") == 2
+    assert len({shot["digest"] for shot in alone.details["shots"]}) == 1

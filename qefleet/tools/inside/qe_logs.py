@@ -269,14 +269,14 @@ def vary(groups: dict[str, Group]) -> dict[str, Group]:
 
 def _holes(groups: dict[str, Group]) -> dict[str, list[str]]:
     """Texts by what is left of them without one of their words."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for text in sorted(groups):
         words = text.split(" ")
         for place, word in enumerate(words if len(words) >= _LEAST_WORDS else []):
             if word == "<*>" or not word.startswith("<"):
                 hole = " ".join([*words[:place], "<*>", *words[place + 1 :]])
-                found.setdefault(hole, []).append(text)
-    return {hole: texts for hole, texts in found.items() if len(texts) > 1}
+                found.setdefault(hole, {})[text] = None
+    return {hole: [*texts] for hole, texts in found.items() if len(texts) > 1}
 
 
 def counts(times: Iterator[int], start: int, width: int, buckets: int) -> list[int]:

@@ -101,7 +101,7 @@ def _look(
     answer = page.goto(address, wait_until="load")
     if answer is None or not answer.ok:
         raise OSError(f"{address.removeprefix(origin)} isn't there: {answer.status if answer else 'nothing'}")
-    page.evaluate("document.fonts.ready.then(() => true)")
+    _settle(page)
     image, steady = _shoot(page, width)
     name = f"{which['page']}-{which['viewport']}.png"
     (_OUT / name).write_bytes(image)
@@ -128,12 +128,25 @@ def _look(
     context.close()
 
 
+def _settle(page: Page) -> None:
+    """Wait for fonts, and for where the page leads to: one that sends elsewhere ends its own scripts."""
+    for _ in range(_TRIES):
+        try:
+            page.evaluate("document.fonts.ready.then(() => new Promise(done => setTimeout(done, 50)))")
+        except Error as error:
+            if "context was destroyed" not in str(error):
+                raise
+            page.wait_for_load_state("load")
+        else:
+            return
+
+
 def _shoot(page: Page, width: int) -> tuple[bytes, bool]:
     """The whole page once it has come to rest, and whether it has."""
-    height = min(_TALLEST, int(page.evaluate("document.documentElement.scrollHeight")))
-    box: Any = {"x": 0, "y": 0, "width": width, "height": height}
     before = b""
     for _ in range(_TRIES):
+        height = min(_TALLEST, int(page.evaluate("document.documentElement.scrollHeight")))
+        box: Any = {"x": 0, "y": 0, "width": width, "height": height}  # the page may have grown since
         image = page.screenshot(full_page=True, clip=box, animations="disabled")
         if image == before:
             return image, True
