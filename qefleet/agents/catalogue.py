@@ -10,6 +10,7 @@ from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS
 from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
+from qefleet.agents.production_intelligence import PRODUCTION_INTELLIGENCE
 from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.regression_risk_analyzer import REGRESSION_RISK_ANALYZER
@@ -17,6 +18,7 @@ from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.security_scanner import SECURITY_SCANNER
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
+from qefleet.agents.visual_tester import VISUAL_TESTER
 from qefleet.errors import InvalidInput
 
 OWN_DISTRIBUTION = "qefleet"
@@ -72,5 +74,7 @@ def built_in() -> Catalogue:
             REGRESSION_RISK_ANALYZER,
             SECURITY_SCANNER,
             DEPLOYMENT_READINESS,
+            VISUAL_TESTER,
+            PRODUCTION_INTELLIGENCE,
         ]
     )

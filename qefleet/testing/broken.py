@@ -30,7 +30,8 @@ class BrokenTools:
 
     Args:
         ground: Where everything else is run.
-        module: The tool's, as `python -m` names it; its own name where a program of ours calls it.
+        module: The tool's, as `python -m` names it; its own name where a program of ours calls it;
+            a program of `tools/inside` that is the tool, such as `qe_pages`.
         way: How it is broken.
     """
 
@@ -71,6 +72,11 @@ class BrokenTools:
             reports = [name for name in collect if name != "stdout"]
             broken = [command[0], "-c", _PROGRAMS[self.way], *reports]
             laid["/qe/spec.json"] = json.dumps({"argv": broken}).encode()
+            if self.way == "hanging":
+                limits = replace(limits or Limits(), wall_s=_HANGS_S)
+        program = f"/qe/{self.module}.py"
+        if program in argv:
+            laid[program] = f"import sys\nsys.argv[1:] = {[*collect]!r}\n{_PROGRAMS[self.way]}\n".encode()
             if self.way == "hanging":
                 limits = replace(limits or Limits(), wall_s=_HANGS_S)
         return await self.ground.run(argv, files=laid, collect=collect, env=env, limits=limits, tools=tools)

@@ -96,7 +96,7 @@ class Unconfined:
         rlimits = {
             "RLIMIT_CPU": int(limits.cpu_s),
             "RLIMIT_DATA": limits.memory_bytes,
-            "RLIMIT_AS": 4 * limits.memory_bytes,
+            "RLIMIT_AS": limits.address_bytes or 4 * limits.memory_bytes,
             "RLIMIT_FSIZE": limits.file_bytes,
             "RLIMIT_CORE": 0,
         }

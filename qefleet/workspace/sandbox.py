@@ -28,6 +28,9 @@ class Limits:
     """For each process."""
     memory_bytes: int = 2 * GIB
     """For all processes together, and for each."""
+    address_bytes: int | None = None
+    """Of address space, for each process, used or only reserved; four times the memory without it.
+    Browsers reserve far more than any machine has."""
     file_bytes: int = 256 * MIB
     """For each file."""
     scratch_bytes: int = GIB

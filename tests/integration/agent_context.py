@@ -44,6 +44,8 @@ class Alone:
     finding: Finding
     artifacts: KeptInMemory
     took_s: float
+    ctx: StepContext
+    """What it worked with: for the rounds of a loop."""
     items: Sequence[Item] = ()
 
     def value(self, metric: str) -> float | None:
@@ -131,7 +133,7 @@ async def measure_alone(
     assert undeclared(agent, finding.measurement) == []
     for metric in finding.measurement.metrics.values():
         assert metric.kind == "unmeasured" or 0 <= metric.tool < len(finding.measurement.tools)
-    return Alone(finding, kept, took_s, items)
+    return Alone(finding, kept, took_s, ctx, items)
 
 
 def step_context(

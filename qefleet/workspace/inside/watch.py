@@ -74,7 +74,7 @@ class Watch:
                 (resource.RLIMIT_CPU, limits["cpu_s"]),
                 (resource.RLIMIT_DATA, limits["memory_bytes"]),
                 # Runtimes reserve far more address space than they use; RLIMIT_DATA is the real limit.
-                (resource.RLIMIT_AS, 4 * limits["memory_bytes"]),
+                (resource.RLIMIT_AS, limits["address_bytes"] or 4 * limits["memory_bytes"]),
                 (resource.RLIMIT_FSIZE, limits["file_bytes"]),
                 (resource.RLIMIT_NPROC, limits["processes"]),
                 (resource.RLIMIT_CORE, 0),
