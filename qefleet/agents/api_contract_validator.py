@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
@@ -118,10 +119,12 @@ async def _measure(ctx: StepContext) -> Finding:
     options: ApiContractValidatorOptions = ctx.options
     origin = allowed_origin(options.url, ctx.allowed_hosts, field="options.url") if options.url else None
     found = _Found()
-    async with ctx.workspace() as workspace:
-        python = await _python(ctx, workspace, found)
-        described = await _described(ctx, workspace, found)
-        tested = await _tested(ctx, workspace, origin, found)
+    async with AsyncExitStack() as opened:
+        workspace = await opened.enter_async_context(ctx.workspace())
+        base = await opened.enter_async_context(ctx.base_workspace()) if ctx.base_workspace else None
+        python = await _python(ctx, workspace, base, found)
+        described = await _described(ctx, workspace, base, found)
+        tested = await _tested(ctx, workspace, base, origin, found)
     _sum_up(found, python, described)
     issues = numbered(found.issues)
     details = ApiDetails(
@@ -143,10 +146,10 @@ async def _measure(ctx: StepContext) -> Finding:
     )
 
 
-async def _python(ctx: StepContext, ground: Ground, found: _Found) -> Surface | None:
+async def _python(ctx: StepContext, ground: Ground, base: Ground | None, found: _Found) -> Surface | None:
     """The Python API, in the project and in what it is held against."""
     names = packages(ground.project)
-    before = await _before(ctx, "python", found)
+    before = await _before(ctx, base, "python", found)
     if not names and before.empty:
         found.notes.append("no package or module of the project was found, so it has no Python API")
         return None
@@ -157,11 +160,11 @@ async def _python(ctx: StepContext, ground: Ground, found: _Found) -> Surface | 
     return _surface(names, version_of(ground.project), before)
 
 
-async def _described(ctx: StepContext, ground: Ground, found: _Found) -> Surface | None:
+async def _described(ctx: StepContext, ground: Ground, base: Ground | None, found: _Found) -> Surface | None:
     """The OpenAPI descriptions, in the project and in what they are held against."""
     options: ApiContractValidatorOptions = ctx.options
     paths = specs(ground.project, options.specs)
-    before = await _before(ctx, "openapi", found)
+    before = await _before(ctx, base, "openapi", found)
     if not paths and before.empty and ctx.changes is None:
         return None
     report = await openapi(ground, paths, before.content)
@@ -174,21 +177,22 @@ async def _described(ctx: StepContext, ground: Ground, found: _Found) -> Surface
     return _surface(paths, report.value.version if report.value else None, before)
 
 
-async def _before(ctx: StepContext, kind: Literal["python", "openapi"], found: _Found) -> _Before:
+async def _before(
+    ctx: StepContext, base: Ground | None, kind: Literal["python", "openapi"], found: _Found
+) -> _Before:
     """The base's in diff mode; else what this agent kept the last time."""
     if ctx.changes is None:
         return await _kept(ctx, kind)
-    if ctx.base_workspace is None:
+    if base is None:
         return _Before(b"{}", None, "base")
     options: ApiContractValidatorOptions = ctx.options
-    async with ctx.base_workspace() as base:
-        if kind == "python":
-            report = await python_api(base) if packages(base.project) else None
-            version = version_of(base.project)
-        else:
-            paths = specs(base.project, options.specs)
-            report = await openapi(base, paths) if paths else None
-            version = report.value.version if report and report.value else None
+    if kind == "python":
+        report = await python_api(base) if packages(base.project) else None
+        version = version_of(base.project)
+    else:
+        paths = specs(base.project, options.specs)
+        report = await openapi(base, paths) if paths else None
+        version = report.value.version if report and report.value else None
     if report is None:
         return _Before(b"{}", None, "base")
     found.add(report)
@@ -233,7 +237,9 @@ def _count(
         found.metrics[name] = Measured(value=sum(map(is_breaking, about)), unit="changes", tool=tool)
 
 
-async def _tested(ctx: StepContext, ground: Ground, origin: str | None, found: _Found) -> Tested | None:
+async def _tested(
+    ctx: StepContext, ground: Ground, base: Ground | None, origin: str | None, found: _Found
+) -> Tested | None:
     """What came of requests, where there is something to send them to."""
     options: ApiContractValidatorOptions = ctx.options
     if not (options.app or options.command or origin):
@@ -248,7 +254,7 @@ async def _tested(ctx: StepContext, ground: Ground, origin: str | None, found: _
     if origin:
         report = await ask_host(plan, origin=origin, project=ground.project)
     else:
-        known = await _known_failures(ctx, plan, found)
+        known = await _known_failures(options, plan, base, found)
         report = await ask_application(ground, plan, app=options.app, command=options.command)
     tool = found.add(report)
     numbers: dict[str, tuple[str, Callable[[Tested], int]]] = {
@@ -268,13 +274,13 @@ async def _tested(ctx: StepContext, ground: Ground, origin: str | None, found: _
     return report.value
 
 
-async def _known_failures(ctx: StepContext, plan: Plan, found: _Found) -> set[tuple[str, str]]:
+async def _known_failures(
+    options: ApiContractValidatorOptions, plan: Plan, base: Ground | None, found: _Found
+) -> set[tuple[str, str]]:
     """In diff mode: what the base answers wrongly too; nothing where it doesn't even start."""
-    if ctx.changes is None or ctx.base_workspace is None:
+    if base is None:
         return set()
-    options: ApiContractValidatorOptions = ctx.options
-    async with ctx.base_workspace() as base:
-        report = await ask_application(base, plan, app=options.app, command=options.command)
+    report = await ask_application(base, plan, app=options.app, command=options.command)
     found.add(report)
     return _kinds(report.value) if report.value else set()
 

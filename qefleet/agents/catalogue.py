@@ -16,6 +16,7 @@ from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.regression_risk_analyzer import REGRESSION_RISK_ANALYZER
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.security_scanner import SECURITY_SCANNER
+from qefleet.agents.test_data_architect import TEST_DATA_ARCHITECT
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
 from qefleet.errors import InvalidInput
@@ -74,5 +75,6 @@ def built_in() -> Catalogue:
             SECURITY_SCANNER,
             DEPLOYMENT_READINESS,
             API_CONTRACT_VALIDATOR,
+            TEST_DATA_ARCHITECT,
         ]
     )

@@ -120,6 +120,8 @@ def test_agents_are_listed_through_the_temporal_cli(tmp_path: Path) -> None:
         "code-complexity",
         "flaky-test-hunter",
         "regression-risk-analyzer",
+        "api-contract-validator",
+        "test-data-architect",
     ]
     assert refused.code == 2
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -284,7 +284,7 @@ async def test_a_server_that_does_not_start_is_not_measured(at: Any) -> None:
 
 
 @contextmanager
-def _host(answers: Mapping[str, str]) -> Iterator[str]:
+def _host(answers: Mapping[str, str]) -> Generator[str]:
     """A server on this machine that answers paths as told, and anything else with 500; its host and port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -295,7 +295,7 @@ def _host(answers: Mapping[str, str]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write((body or "{}").encode())
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parameter's name above
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

@@ -1,6 +1,7 @@
 """What has broken between two versions of an OpenAPI description.
 
-`/qe/openapi-spec.json` in, `/out/openapi.json` out; OpenAPI 3 and Swagger 2. Run with the fleet's interpreter.
+`/qe/openapi-spec.json` in, `/out/openapi.json` out; for OpenAPI 3 and Swagger 2. Run with the fleet's
+interpreter.
 
 Only what is clear is compared: paths, operations, parameters, request bodies, success responses and their
 schemas, by what a consumer sends (which must not be narrowed) and what it receives (which must not be widened
