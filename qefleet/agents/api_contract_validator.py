@@ -281,8 +281,11 @@ async def _known_failures(
     if base is None:
         return set()
     report = await ask_application(base, plan, app=options.app, command=options.command)
+    if report.value is None:
+        found.notes.append(f"no failure is known from the base: {report.reason}")
+        return set()
     found.add(report)
-    return _kinds(report.value) if report.value else set()
+    return _kinds(report.value)
 
 
 def _kinds(tested: Tested) -> set[tuple[str, str]]:

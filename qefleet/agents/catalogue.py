@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from qefleet.agents.agent import Agent
-from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.api_contract_validator import API_CONTRACT_VALIDATOR
+from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
 from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS

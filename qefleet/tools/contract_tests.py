@@ -28,8 +28,9 @@ import yaml
 
 from qefleet.contracts.api import Failure
 from qefleet.contracts.issues import Severity
+from qefleet.contracts.measured import ToolRun
 from qefleet.tools.ground import Ground, run_program
-from qefleet.tools.program import Tool, ToolReport, read_report
+from qefleet.tools.program import Tool, ToolReport, not_installed, read_report
 from qefleet.workspace.sandbox import Finished, Limits
 
 SCHEMATHESIS = Tool(
@@ -109,7 +110,7 @@ async def ask_application(
     """
     version = SCHEMATHESIS.version()
     if version is None:
-        return _missing()
+        return not_installed(SCHEMATHESIS)
     served = [ground.python, "/qe/qe_serve.py", app or "", "PORT", sysconfig.get_path("purelib")]
     on_server = plan.description.startswith("/")
     location = f"http://127.0.0.1:PORT{plan.description}" if on_server else f"/src/{plan.description}"
@@ -138,12 +139,15 @@ async def ask_host(plan: Plan, *, origin: str, project: Path) -> ToolReport[Test
     """
     version = SCHEMATHESIS.version()
     if version is None:
-        return _missing()
+        return not_installed(SCHEMATHESIS)
     try:
         description = await _description(plan, origin, project)
     except (httpx.HTTPError, OSError, ValueError, yaml.YAMLError) as error:
-        why = f"the description at {plan.description} can't be used ({type(error).__name__}: {error})"
-        return ToolReport(run=None, value=None, reason=why[:500])
+        why = f"the description at {plan.description} can't be used ({type(error).__name__}: {error})"[:500]
+        run = ToolRun(
+            tool=SCHEMATHESIS.name, version=version, argv=[], exit_code=None, duration_s=0.0, problem=why
+        )
+        return ToolReport(run=run, value=None, reason=why)
     with tempfile.TemporaryDirectory(prefix="qe-contract-") as name:
         folder = Path(name)
         (folder / "openapi.json").write_text(description, "utf-8")
@@ -204,11 +208,6 @@ def _failure(check: dict[str, Any], label: str, interaction: dict[str, Any]) -> 
         example=f"{request.get('method', '?')} {target}"[:500],
         message=message[:1000],
     )
-
-
-def _missing() -> ToolReport[Tested]:
-    reason = f"{SCHEMATHESIS.name} isn't installed: {SCHEMATHESIS.how_to_install}"
-    return ToolReport(run=None, value=None, reason=reason)
 
 
 def _report(

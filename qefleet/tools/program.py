@@ -119,7 +119,6 @@ async def run_tool(
     version = tool.version()
     if version is None:
         return not_installed(tool)
-        return ToolReport(run=None, value=None, reason=f"{tool.name} isn't installed: {tool.how_to_install}")
     program = [f"/qe/{tool.inside}.py"] if tool.inside else ["-m", tool.module or tool.name]
     argv = [ground.tools_python, "-I", *program, *arguments]
     laid = {f"/qe/{tool.inside}.py": program_source(tool.inside)} if tool.inside else {}

@@ -327,7 +327,7 @@ async def test_missing_tools_say_how_to_install_them(at: Any, monkeypatch: pytes
 
 
 async def test_our_own_part_takes_little_time(at: Any) -> None:
-    """Less than 200 ms or 5 %, the best of three."""
+    """Less than 200 ms around each of its two tools, or 5 %; the best of three."""
     ground = at({"user.schema.json": json.dumps(_SCHEMA)})
     runs = [await measure_alone(AGENT, ground, options={"rows": 500}) for _ in range(3)]
-    assert min(run.overhead_s - max(0.2, 0.05 * run.took_s) for run in runs) < 0
+    assert min(run.overhead_s - max(0.2 * 2, 0.05 * run.took_s) for run in runs) < 0
