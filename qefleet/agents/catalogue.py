@@ -8,8 +8,8 @@ from qefleet.agents.agent import Agent
 from qefleet.agents.api_contract_validator import API_CONTRACT_VALIDATOR
 from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
-from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
 from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS
+from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
 from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
