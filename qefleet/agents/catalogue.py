@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from qefleet.agents.agent import Agent
+from qefleet.agents.api_contract_validator import API_CONTRACT_VALIDATOR
 from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS
@@ -16,6 +17,7 @@ from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.regression_risk_analyzer import REGRESSION_RISK_ANALYZER
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.security_scanner import SECURITY_SCANNER
+from qefleet.agents.test_data_architect import TEST_DATA_ARCHITECT
 from qefleet.agents.test_executor import TEST_EXECUTOR
 from qefleet.agents.test_generator import TEST_GENERATOR
 from qefleet.agents.visual_tester import VISUAL_TESTER
@@ -76,5 +78,7 @@ def built_in() -> Catalogue:
             DEPLOYMENT_READINESS,
             VISUAL_TESTER,
             PRODUCTION_INTELLIGENCE,
+            API_CONTRACT_VALIDATOR,
+            TEST_DATA_ARCHITECT,
         ]
     )
