@@ -179,8 +179,8 @@ class Agent:
         title: Short name for people, shown in the Temporal UI.
         purpose: One sentence for `qe agents`.
         tier: How demanding its questions are; the router picks a model by it.
-        tools: Programs that measure. A `Tool` is one of the fleet's own environment; a plain name one of the
-            target's, where the fleet itself installs it.
+        tools: Programs that measure. A `Tool` is one of the fleet's own environment, and may be missing; a
+            plain name is a part of the fleet, or what it installs beside the target.
         measure: Runs the tools; never asks a model.
         memory_key: Where its latest result is remembered, under `aqe/`.
         measures: What its measurement can carry; conditions are checked against it when a run starts.

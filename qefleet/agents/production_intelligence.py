@@ -225,9 +225,6 @@ async def _rates(logs: Logs, gathered: _Gathered) -> tuple[list[Anomaly], list[C
 async def _history(ctx: StepContext, workspace: Workspace, gathered: _Gathered) -> History:
     options: ProductionIntelligenceOptions = ctx.options
     files = _files(ctx, workspace, "junit", options.junit)
-    if JUNITPARSER.version() is None:
-        gathered.unmeasured([*_OF_TESTS], f"junitparser isn't installed: {JUNITPARSER.how_to_install}")
-        files = []
     started = time.monotonic()
     history = await asyncio.to_thread(read_history, workspace.project, files)
     gathered.notes += [f"{path} is no JUnit report that can be read" for path in history.unreadable]
@@ -382,7 +379,7 @@ PRODUCTION_INTELLIGENCE = Agent(
     title="production-intelligence",
     purpose="Finds anomalies and changed rates in logs, and tests that fail or slow down over their history.",
     tier="complex",
-    tools=(LOGS, JUNITPARSER, "pytest"),
+    tools=(LOGS.name, JUNITPARSER.name, "pytest"),
     measures=(
         *(
             Measure(name, unit, additive=name == "production.lines")

@@ -51,7 +51,7 @@ def _tools(agent: Agent) -> list[dict[str, Any]]:
     return [
         {"name": tool.name, "version": tool.version(), "install": tool.how_to_install}
         if isinstance(tool, Tool)
-        else {"name": tool, "version": "with the target", "install": ""}
+        else {"name": tool, "version": "always there", "install": ""}
         for tool in agent.tools
     ]
 
