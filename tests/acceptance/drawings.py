@@ -127,6 +127,7 @@ def _begun(events: Sequence[HistoryEvent]) -> Iterator[tuple[HistoryEvent, str, 
 def _ends(event: HistoryEvent, begun: int) -> bool:
     return begun in (
         event.activity_task_completed_event_attributes.scheduled_event_id,
+        event.activity_task_failed_event_attributes.scheduled_event_id,
         event.child_workflow_execution_completed_event_attributes.initiated_event_id,
     )
 

@@ -76,6 +76,25 @@ def answer(prompt: str, request: dict[str, Any]) -> str:
         return json.dumps({"text": asked[1]})
     if "Choose the one comment" in prompt:
         return json.dumps({"comment": "# TODO: shapes with holes", "why": "Users have holes."})
-    return json.dumps(
-        {"requirements": [], "summary": "small shapes", "first": [], "causes": [], "next_steps": []}
-    )
+    _, _, text = prompt.partition("fits this JSON Schema, and nothing else:\n")
+    schema: dict[str, Any] = json.loads(text.splitlines()[0])
+    return json.dumps(_least(schema, schema.get("$defs", {})))
+
+
+def _least(schema: dict[str, Any], shared: dict[str, Any]) -> Any:
+    """The least that fits a schema: empty lists, and short texts that name nothing."""
+    if "$ref" in schema:
+        schema = shared[schema["$ref"].rpartition("/")[2]]
+    if choices := [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+        return _least(choices[-1], shared)
+    if values := schema.get("enum"):
+        return values[0]
+    match schema.get("type"):
+        case "object":
+            return {name: _least(part, shared) for name, part in schema.get("properties", {}).items()}
+        case "array":
+            return [_least(schema.get("items", {}), shared)] * schema.get("minItems", 0)
+        case "string":
+            return "small shapes"
+        case kind:
+            return {"boolean": False, "integer": 0, "number": 0}.get(str(kind))

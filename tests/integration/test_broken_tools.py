@@ -78,7 +78,11 @@ async def test_an_agent_without_a_tool_closes_the_gate(
 ) -> None:
     """Nothing raises, the reason names the tool and how to install it, and no GO comes of it."""
     installed = Tool.version
-    monkeypatch.setattr(Tool, "version", lambda this: None if this.name == tool.name else installed(this))
+
+    def version(this: Tool) -> str | None:
+        return None if this.name == tool.name else installed(this)
+
+    monkeypatch.setattr(Tool, "version", version)
 
     found = await measure_alone(
         agent,
