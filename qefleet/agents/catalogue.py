@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from qefleet.agents.agent import Agent
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
+from qefleet.agents.performance_tester import PERFORMANCE_TESTER
 from qefleet.agents.quality_gate import QUALITY_GATE
 from qefleet.agents.requirements_validator import REQUIREMENTS_VALIDATOR
 from qefleet.agents.test_executor import TEST_EXECUTOR
@@ -60,5 +61,6 @@ def built_in() -> Catalogue:
             QUALITY_GATE,
             FLEET_COMMANDER,
             REQUIREMENTS_VALIDATOR,
+            PERFORMANCE_TESTER,
         ]
     )

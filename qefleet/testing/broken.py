@@ -70,7 +70,7 @@ class BrokenTools:
         if tools and ["-m", self.module] == command[2:4]:
             reports = [name for name in collect if name != "stdout"]
             broken = [command[0], "-c", _PROGRAMS[self.way], *reports]
-            laid["/qe/spec.json"] = json.dumps({"argv": broken}).encode()
+            laid["/qe/spec.json"] = json.dumps({**spec, "argv": broken}).encode()
             if self.way == "hanging":
                 limits = replace(limits or Limits(), wall_s=_HANGS_S)
         return await self.ground.run(argv, files=laid, collect=collect, env=env, limits=limits, tools=tools)
