@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from qefleet.agents.agent import Agent
+from qefleet.agents.chaos_engineer import CHAOS_ENGINEER
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
 from qefleet.agents.performance_tester import PERFORMANCE_TESTER
@@ -62,5 +63,6 @@ def built_in() -> Catalogue:
             FLEET_COMMANDER,
             REQUIREMENTS_VALIDATOR,
             PERFORMANCE_TESTER,
+            CHAOS_ENGINEER,
         ]
     )

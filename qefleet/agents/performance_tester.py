@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
@@ -189,7 +189,7 @@ async def _load(
     over = sum(len(path.over) for path in paths)
     artifacts, profile = list(report.artifacts), list[HotFunction]()
     if over and options.profile and not origin:
-        shorter = Load(**{**vars(load), "duration_s": min(_PROFILED_S, load.duration_s)})
+        shorter = replace(load, duration_s=min(_PROFILED_S, load.duration_s))
         again = await _loaded(ground, options, None, shorter, profile=True)
         profile = again.profile
         tools += [again.report.run] if again.report.run else []

@@ -26,11 +26,11 @@ _PROGRAMS: dict[Way, str] = {
 
 @dataclass(frozen=True)
 class BrokenTools:
-    """A ground where one tool of the fleet's own environment is broken.
+    """A ground where one tool of the fleet's own environment, or one of our programs inside, is broken.
 
     Args:
         ground: Where everything else is run.
-        module: The tool's, as `python -m` names it.
+        module: The tool's, as `python -m` names it; for a program of ours, its own, such as `qe_chaos`.
         way: How it is broken.
     """
 
@@ -67,10 +67,16 @@ class BrokenTools:
         laid = dict(files or {})
         spec: dict[str, Any] = json.loads(laid.get("/qe/spec.json", b"{}"))
         command: list[str] = spec.get("argv", [])
+        reports = [name for name in collect if name != "stdout"]
+        ours = f"/qe/{self.module}.py"
+        broken = False
         if tools and ["-m", self.module] == command[2:4]:
-            reports = [name for name in collect if name != "stdout"]
-            broken = [command[0], "-c", _PROGRAMS[self.way], *reports]
-            laid["/qe/spec.json"] = json.dumps({**spec, "argv": broken}).encode()
-            if self.way == "hanging":
-                limits = replace(limits or Limits(), wall_s=_HANGS_S)
+            stand_in = [command[0], "-c", _PROGRAMS[self.way], *reports]
+            laid["/qe/spec.json"] = json.dumps({**spec, "argv": stand_in}).encode()
+            broken = True
+        elif tools and argv[-1] == ours:
+            argv, laid[ours] = [*argv, *reports], _PROGRAMS[self.way].encode()
+            broken = True
+        if broken and self.way == "hanging":
+            limits = replace(limits or Limits(), wall_s=_HANGS_S)
         return await self.ground.run(argv, files=laid, collect=collect, env=env, limits=limits, tools=tools)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from qefleet.contracts.performance import Benchmark
-from qefleet.tools.ground import Ground, read_json, run_program
+from qefleet.tools.ground import Ground, run_program
 from qefleet.tools.program import Tool, ToolReport, read_report
 from qefleet.tools.project import read_layout
 from qefleet.tools.suite import pytest_options
@@ -78,9 +78,10 @@ async def run_benchmarks(ground: Ground, only: Sequence[str], *, timeout_s: floa
         only: Files or node ids.
         timeout_s: Wall time after which the run is stopped.
     """
-    arguments = ["--benchmark-only", f"--benchmark-json=/out/{REPORT}", *only]
+    options = pytest_options(read_layout(ground.project))
+    arguments = [*options, "--benchmark-only", f"--benchmark-json=/out/{REPORT}", *only]
     spec = {
-        "pytest": [*pytest_options(read_layout(ground.project)), *arguments],
+        "pytest": arguments,
         "source": [],
         "omit": [],
         "coverage": False,
@@ -97,7 +98,7 @@ async def run_benchmarks(ground: Ground, only: Sequence[str], *, timeout_s: floa
     report = read_report(
         _TOOL,
         "unknown",
-        argv=["pytest", *spec["pytest"]],
+        argv=["pytest", *arguments],
         finished=outcome.finished,
         content=content,
         read=read_timings,
@@ -134,7 +135,7 @@ def read_timings(content: bytes) -> Timings:
 def last_timings(content: bytes | None) -> Timings | None:
     """The timings of an earlier run's report; None where it can't be read."""
     try:
-        return read_timings(content) if read_json(content) else None
+        return read_timings(content) if content else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -152,7 +153,7 @@ def compare(now: Timings, before: Timings | None, *, percent: float) -> list[Ben
         before: The last one.
         percent: By how much a median may grow.
     """
-    earlier = before.benchmarks if before and before.machine == now.machine else {}
+    earlier = before.benchmarks if before and before.machine == now.machine else dict[str, Timing]()
     return [
         Benchmark(
             id=name,

@@ -139,7 +139,7 @@ async def load_system(
         argv=argv,
         finished=finished,
         content=outcome.outputs.get("locust.json"),
-        read=read_loads,
+        read=lambda content: read_loads(content, duration_s=load.duration_s),
         name="locust.json",
     )
     if why := answer.get("why"):
@@ -175,7 +175,7 @@ async def load_origin(origin: str, load: Load) -> Loaded:
             argv=shown,
             finished=finished,
             content=content,
-            read=read_loads,
+            read=lambda content: read_loads(content, duration_s=load.duration_s),
             name="locust.json",
         )
     )
@@ -218,8 +218,13 @@ async def _child(argv: Sequence[str], folder: Path, limit_s: float) -> Finished:
     )
 
 
-def read_loads(content: bytes) -> list[PathLoad]:
+def read_loads(content: bytes, *, duration_s: float) -> list[PathLoad]:
     """Figures by path of a report by locust, all together last.
+
+    Args:
+        content: The report.
+        duration_s: Of the load. Locust's own time begins with the first answer, and a few would make a
+            rate of thousands; it counts where the last answers came later.
 
     Raises:
         ValueError: It is none, or no request was sent.
@@ -229,12 +234,13 @@ def read_loads(content: bytes) -> list[PathLoad]:
         raise ValueError("no request was sent")
     first = min(entry["start_time"] for entry in entries)
     last = max(entry["last_request_timestamp"] or first for entry in entries)
+    took_s = max(duration_s, last - first)
     loads = [
-        _figures(f"{entry['method']} {entry['name']}", [entry], last - first)
+        _figures(f"{entry['method']} {entry['name']}", [entry], took_s)
         for entry in entries
         if entry["num_requests"]
     ]
-    return [*sorted(loads, key=lambda load: load.id), _figures("all", entries, last - first)]
+    return [*sorted(loads, key=lambda load: load.id), _figures("all", entries, took_s)]
 
 
 def _figures(name: str, entries: Sequence[Mapping[str, Any]], took_s: float) -> PathLoad:
@@ -250,7 +256,7 @@ def _figures(name: str, entries: Sequence[Mapping[str, Any]], took_s: float) -> 
         p50_ms=percentile(times, 50),
         p95_ms=percentile(times, 95),
         p99_ms=percentile(times, 99),
-        rps=requests / took_s if took_s > 0 else float(requests),
+        rps=requests / took_s,
     )
 
 

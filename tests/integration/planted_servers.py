@@ -46,3 +46,61 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 '''
+
+STORE = '''
+"""Answers "ok" to each connection's request line; begins to listen after a time."""
+import socket
+import sys
+import time
+
+time.sleep(float(sys.argv[2]) if len(sys.argv) > 2 else 0)
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(64)
+        connection.sendall(b"ok")
+'''
+
+FRONT = '''
+"""Asks the store at port 5001 for each request, so many times at most; 503 where it gets no answer."""
+import socket
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+def ask(tries):
+    for _ in range(tries):
+        try:
+            with socket.create_connection(("127.0.0.1", 5001), 0.5) as store:
+                store.sendall(b"get")
+                if store.recv(64) == b"ok":
+                    return 200
+        except OSError:
+            pass
+    return 503
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else ask(int(sys.argv[2])))
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+'''
+
+SUPERVISOR = '''
+"""Starts the store, and starts it anew when it ends."""
+import subprocess
+import sys
+import time
+
+while True:
+    subprocess.call([sys.executable, "store.py", *sys.argv[1:]])
+    time.sleep(0.5)
+'''

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -72,7 +73,7 @@ def benchmarking(environment: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @contextmanager
-def _running(project: Path, port: int) -> Iterator[str]:
+def _running(project: Path, port: int) -> Generator[str]:
     """The planted server outside of the sandbox."""
     with subprocess.Popen([sys.executable, "web.py", str(port)], cwd=project) as server:
         try:
@@ -109,8 +110,9 @@ async def test_a_planted_delay_is_found_on_its_path(ground: LocalGround) -> None
     found = await _load(ground, paths=["/slow", "/fast"], thresholds={"p95_ms": 80})
 
     slow, fast = _paths(found)["GET /slow"], _paths(found)["GET /fast"]
-    assert 100 <= slow.p50_ms <= median(times) + 25
-    assert fast.p50_ms < 30
+    assert slow.p50_ms >= 100
+    assert slow.p50_ms == pytest.approx(median(times), rel=0.25)
+    assert fast.p50_ms < 50
     assert (slow.over, fast.over) == (["p95_ms"], [])
     assert found.value("performance.over_threshold") == 1
     assert found.evidence == [
@@ -149,12 +151,15 @@ async def test_a_clean_system_is_within_its_thresholds(ground: LocalGround) -> N
 
 async def test_our_code_around_locust_takes_little_time(ground: LocalGround) -> None:
     """Below 200 ms or 5 %, whichever is more; other work on the machine may need a second look."""
-    for _ in range(4):
-        found = await _load(ground, paths=["/fast"], duration_s=3)
-        if found.overhead_s < max(0.2, 0.05 * found.took_s):
-            break
-    else:
-        pytest.fail(f"{found.overhead_s} s of {found.took_s} s")
+    seen: list[float] = []
+    for _ in range(3):
+        found = await _load(ground, paths=["/fast"], duration_s=2)
+        seen.append(found.overhead_s / max(0.2, 0.05 * found.took_s))
+        if seen[-1] < 1:
+            return
+    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+        pytest.skip("this machine is too busy to tell")
+    pytest.fail(f"so many times what it may take: {seen}")
 
 
 async def test_a_system_elsewhere_has_to_be_allowed(ground: LocalGround) -> None:
@@ -289,7 +294,7 @@ def test_figures_come_from_all_requests() -> None:
 
     content = json.dumps([entry("/b", {"1": 90, "400": 10}, 5), entry("/a", {"2": 100}, 0)]).encode()
 
-    a, b, total = read_loads(content)
+    a, b, total = read_loads(content, duration_s=5)
 
     assert (a.id, a.p50_ms, a.p99_ms, a.rps) == ("GET /a", 2, 2, 10)
     assert (b.p50_ms, b.p95_ms, b.error_percent) == (1, 400, 5)

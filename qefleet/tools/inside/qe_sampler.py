@@ -48,7 +48,7 @@ def _sample() -> None:
     new = kept.with_suffix(".new")
     while True:
         time.sleep(_EVERY_S)
-        frames = sys._current_frames()  # noqa: SLF001 - the documented way to see other threads
+        frames = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - documented
         for thread, frame in frames.items():
             place = _place(frame) if thread != me else None
             if place is not None:
