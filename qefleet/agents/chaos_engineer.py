@@ -152,6 +152,7 @@ async def _measure(ctx: StepContext) -> Finding:
             artifacts=await keep_all(ctx.artifacts, report.artifacts),
         )
     results = _results(report.value, experiments, options)
+    evidence = [_shown(result) for result in results if not result.why_not]
     details = ChaosDetails(experiments=results, issues=numbered(_issues(results)))
     return Finding(
         measurement=Measurement(
@@ -159,7 +160,7 @@ async def _measure(ctx: StepContext) -> Finding:
         ),
         headline=_headline(results),
         artifacts=await keep_all(ctx.artifacts, report.artifacts),
-        evidence=await keep_evidence(ctx.artifacts, [_shown(result) for result in results[:_JUDGED]]),
+        evidence=await keep_evidence(ctx.artifacts, evidence[:_JUDGED]) if evidence else None,
     )
 
 
@@ -274,7 +275,6 @@ def _shown(result: ExperimentResult) -> dict[str, Any]:
         "id": result.id,
         "fault": result.fault,
         "service": result.service,
-        "said nothing because": result.why_not,
         "steady state held": result.held,
         "recovered": result.recovered,
         "failing probes": result.blast_radius,

@@ -30,6 +30,7 @@ _FINISH_S = 5
 _START_S = 30.0
 """For locust itself."""
 _LISTED_FUNCTIONS = 10
+_LONGEST = 200
 _LOG_BYTES = 1 << 16
 
 
@@ -280,7 +281,7 @@ def _hot_functions(found: Mapping[str, Any]) -> list[HotFunction]:
     samples = {place: count for place, count in found.items() if isinstance(count, int) and count > 0}
     total = sum(samples.values())
     hottest = sorted(samples.items(), key=lambda item: (-item[1], item[0]))[:_LISTED_FUNCTIONS]
-    return [HotFunction(id=place, share_percent=100 * count / total) for place, count in hottest]
+    return [HotFunction(id=place[:_LONGEST], share_percent=100 * count / total) for place, count in hottest]
 
 
 def _object(content: bytes | None) -> dict[str, Any]:

@@ -171,6 +171,12 @@ async def test_a_system_elsewhere_has_to_be_allowed(ground: LocalGround) -> None
             options={"url": origin, "paths": ["/away"], "duration_s": 1},
             allowed_hosts=frozenset({"127.0.0.1:18472"}),
         )
+    gone = await measure_alone(
+        PERFORMANCE_TESTER,
+        ground,
+        options={"url": origin, "duration_s": 1},
+        allowed_hosts=frozenset({"127.0.0.1"}),
+    )
     options = {"url": origin, "duration_s": 1}
     with pytest.raises(InvalidInput, match=r"^options\.url: .*QE_ALLOWED_HOSTS"):
         await measure_alone(
@@ -182,6 +188,7 @@ async def test_a_system_elsewhere_has_to_be_allowed(ground: LocalGround) -> None
 
     assert found.value("performance.error_percent") == 0
     assert (found.value("performance.rps") or 0) > 0
+    assert gone.value("performance.error_percent") == 100
 
 
 async def test_without_a_system_and_benchmarks_nothing_is_asked(ground: LocalGround) -> None:

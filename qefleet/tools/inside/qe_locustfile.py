@@ -22,6 +22,9 @@ def _task(path: dict[str, Any]) -> Callable[[FastHttpUser], None]:
     return request
 
 
+_TASKS: list[Any] = [_task(path) for path in _LOAD["paths"] for _ in range(path["weight"])]
+
+
 class Visitor(FastHttpUser):
     """Asks, waits, asks again."""
 
@@ -30,4 +33,4 @@ class Visitor(FastHttpUser):
     network_timeout = _LOAD["timeout_s"]
     connection_timeout = _LOAD["timeout_s"]
     max_redirects = 0
-    tasks = [_task(path) for path in _LOAD["paths"] for _ in range(path["weight"])]
+    tasks = _TASKS
