@@ -159,7 +159,7 @@ class Measure:
             Never a percentage, nor a total that each item's run counts again.
         relayed: Taken over from the results before: without another agent that measures it, there is none.
         limit: What a gate asks of it where the run's thresholds say nothing else.
-        of_diff: It is about what has changed: there is none, and `limit` asks nothing, outside of diff mode.
+        of_diff: It is about what has changed: there is none outside of diff mode.
     """
 
     name: str

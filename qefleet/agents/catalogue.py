@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from qefleet.agents.agent import Agent
 from qefleet.agents.api_contract_validator import API_CONTRACT_VALIDATOR
+from qefleet.agents.chaos_engineer import CHAOS_ENGINEER
 from qefleet.agents.code_complexity import CODE_COMPLEXITY
 from qefleet.agents.coverage_analyzer import COVERAGE_ANALYZER
 from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS
 from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
 from qefleet.agents.fleet_commander import FLEET_COMMANDER
+from qefleet.agents.performance_tester import PERFORMANCE_TESTER
 from qefleet.agents.production_intelligence import PRODUCTION_INTELLIGENCE
 from qefleet.agents.quality_analyzer import QUALITY_ANALYZER
 from qefleet.agents.quality_gate import QUALITY_GATE
@@ -80,5 +82,7 @@ def built_in() -> Catalogue:
             PRODUCTION_INTELLIGENCE,
             API_CONTRACT_VALIDATOR,
             TEST_DATA_ARCHITECT,
+            PERFORMANCE_TESTER,
+            CHAOS_ENGINEER,
         ]
     )

@@ -44,15 +44,19 @@ async def _measure(ctx: StepContext) -> Finding:
 
 
 def _limits(ctx: StepContext) -> dict[str, Limit]:
-    """What the agents of the completed steps ask of their own metrics; of an expansion's what is summed."""
+    """What the agents of the completed steps ask of their own metrics; of an expansion's what is summed.
+
+    An agent that found nothing to measure, such as no system to put load on, leaves its metrics out: then it
+    asks for nothing. What it tried and couldn't measure it says so of.
+    """
     return {
         measure.name: measure.limit
         for result in ctx.completed
         if result.agent in ctx.catalogue
         for measure in ctx.catalogue.get(result.agent).measures
         if measure.limit
+        and measure.name in result.measured.metrics
         and (measure.additive or "items.total" not in result.measured.metrics)
-        and (ctx.changes is not None or not measure.of_diff)
     }
 
 
