@@ -298,7 +298,7 @@ CHAOS_ENGINEER = Agent(
     title="chaos-engineer",
     purpose="Delays, breaks and kills services of a system that you name, and measures whether it recovers.",
     tier="complex",
-    tools=(PROXY,),
+    tools=(PROXY.name,),
     measures=tuple(
         Measure(name, unit, limit=Limit(max=0) if name == "chaos.not_recovered" else None)
         for name, unit in _METRICS.items()

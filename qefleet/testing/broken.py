@@ -71,7 +71,7 @@ class BrokenTools:
         if tools and (["-m", self.module] == command[2:4] or spec.get("tool") == self.module):
             reports = [name for name in collect if name != "stdout"]
             broken = [command[0], "-c", _PROGRAMS[self.way], *reports]
-            laid["/qe/spec.json"] = json.dumps({"argv": broken}).encode()
+            laid["/qe/spec.json"] = json.dumps({**spec, "argv": broken}).encode()
             if self.way == "hanging":
                 limits = replace(limits or Limits(), wall_s=_HANGS_S)
         program = f"/qe/{self.module}.py"

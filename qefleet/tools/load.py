@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from qefleet.contracts.performance import HotFunction, PathLoad
 from qefleet.tools.ground import Ground, read_json, run_program
-from qefleet.tools.program import Tool, ToolReport, read_report
+from qefleet.tools.program import Tool, ToolReport, not_installed, read_report
 from qefleet.workspace.sandbox import Finished, Limits
 
 LOCUST = Tool(name="locust", extra="performance")
@@ -104,8 +104,7 @@ async def load_system(
     """
     version = LOCUST.version()
     if version is None:
-        reason = f"locust isn't installed: {LOCUST.how_to_install}"
-        return Loaded(ToolReport(run=None, value=None, reason=reason))
+        return Loaded(not_installed(LOCUST))
     argv = [ground.tools_python, "-I", "-m", "locust", *load.arguments("/qe", "/out/locust")]
     spec = {
         "argv": argv,
@@ -157,8 +156,7 @@ async def load_origin(origin: str, load: Load) -> Loaded:
     """
     version = LOCUST.version()
     if version is None:
-        reason = f"locust isn't installed: {LOCUST.how_to_install}"
-        return Loaded(ToolReport(run=None, value=None, reason=reason))
+        return Loaded(not_installed(LOCUST))
     with tempfile.TemporaryDirectory(prefix="qe-load-") as made:
         folder = Path(made)
         locustfile = package_files("qefleet.tools.inside").joinpath("qe_locustfile.py").read_bytes()
