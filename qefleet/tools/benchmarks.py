@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from qefleet.contracts.performance import Benchmark
 from qefleet.tools.ground import Ground, run_program
-from qefleet.tools.program import Tool, ToolReport, read_report
+from qefleet.tools.program import Tool, ToolReport, read_report, without_value
 from qefleet.tools.project import read_layout
 from qefleet.tools.suite import pytest_options
 from qefleet.workspace.sandbox import Limits
@@ -106,7 +106,7 @@ async def run_benchmarks(ground: Ground, only: Sequence[str], *, timeout_s: floa
     )
     if report.value is None and _UNKNOWN_OPTION in outcome.finished.text:
         reason = "the suite has benchmarks, and pytest-benchmark isn't among what the project installs for it"
-        return replace(report, reason=reason)
+        return without_value(report, reason)
     if report.value and report.run:
         report = replace(report, run=report.run.model_copy(update={"version": report.value.version}))
     return report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files as package_files
 from itertools import groupby
 from statistics import median
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from qefleet.contracts.chaos import ExperimentResult, Fault, Phase, PhaseFigures, Record, Sample, Span
-from qefleet.tools.ground import Ground, run_program
+from qefleet.tools.ground import Ground, program_source, run_program
 from qefleet.tools.program import Tool, ToolReport, read_report
 from qefleet.workspace.sandbox import Limits
 
@@ -35,13 +34,12 @@ async def run_experiments(ground: Ground, spec: Mapping[str, Any]) -> ToolReport
         name: {**service, "command": [part.replace("{python}", ground.python) for part in service["command"]]}
         for name, service in spec["services"].items()
     }
-    system = package_files("qefleet.tools.inside").joinpath("qe_system.py").read_bytes()
     limit_s = _limit_s(spec)
     outcome = await run_program(
         ground,
         "qe_chaos",
         {**spec, "services": services},
-        files={"/qe/qe_system.py": system},
+        files={"/qe/qe_system.py": program_source("qe_system")},
         collect=["chaos.json"],
         limits=replace(Limits(), wall_s=limit_s, cpu_s=limit_s),
         tools=True,

@@ -14,13 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, cast
 
 from qefleet.contracts.performance import HotFunction, PathLoad
-from qefleet.tools.ground import Ground, read_json, run_program
-from qefleet.tools.program import Tool, ToolReport, not_installed, read_report
+from qefleet.tools.ground import Ground, program_source, read_json, run_program
+from qefleet.tools.program import Tool, ToolReport, not_installed, read_report, without_value
 from qefleet.workspace.sandbox import Finished, Limits
 
 LOCUST = Tool(name="locust", extra="performance")
@@ -119,9 +118,10 @@ async def load_system(
         "qe_load",
         spec,
         files={
-            **_laid("qe_system", "qe_locustfile"),
-            **_sampler(),
-            "/qe/load.json": load.as_json(_here(port)),
+            "/qe/qe_system.py": program_source("qe_system"),
+            "/qe/qe_locustfile.py": program_source("qe_locustfile"),
+            "/qe/profile/sitecustomize.py": program_source("qe_sampler"),
+            "/qe/load.json": load.as_json(f"http://127.0.0.1:{port}"),
         },
         collect=["load.json", "locust.json", "profile.json"],
         limits=replace(Limits(), wall_s=limit_s, cpu_s=limit_s),
@@ -143,7 +143,7 @@ async def load_system(
         name="locust.json",
     )
     if why := answer.get("why"):
-        report = replace(report, value=None, reason=str(why))
+        report = without_value(report, str(why))
     return Loaded(report, _hot_functions(_object(outcome.outputs.get("profile.json"))))
 
 
@@ -159,8 +159,7 @@ async def load_origin(origin: str, load: Load) -> Loaded:
         return Loaded(not_installed(LOCUST))
     with tempfile.TemporaryDirectory(prefix="qe-load-") as made:
         folder = Path(made)
-        locustfile = package_files("qefleet.tools.inside").joinpath("qe_locustfile.py").read_bytes()
-        (folder / "qe_locustfile.py").write_bytes(locustfile)
+        (folder / "qe_locustfile.py").write_bytes(program_source("qe_locustfile"))
         (folder / "load.json").write_bytes(load.as_json(origin))
         argv = [sys.executable, "-I", "-m", "locust", *load.arguments(made, f"{made}/locust")]
         finished = await _child(argv, folder, load.limit_s)
@@ -286,16 +285,3 @@ def _object(content: bytes | None) -> dict[str, Any]:
     """A JSON object that the system may have written over; empty when it is none."""
     found = read_json(content)
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-
-def _here(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
-
-
-def _laid(*names: str) -> dict[str, bytes]:
-    inside = package_files("qefleet.tools.inside")
-    return {f"/qe/{name}.py": inside.joinpath(f"{name}.py").read_bytes() for name in names}
-
-
-def _sampler() -> dict[str, bytes]:
-    return {"/qe/profile/sitecustomize.py": _laid("qe_sampler")["/qe/qe_sampler.py"]}
