@@ -32,6 +32,7 @@ _PROFILED_S = 5
 _JUDGED = 20
 _LISTED = 100
 _MUCH, _MOST = 20, 50
+_SHARES = ("half or more", "a fifth or more", "less than a fifth")
 
 _LOAD_METRICS = {
     "performance.p50_ms": "ms",
@@ -349,13 +350,11 @@ def _evidence(details: PerformanceDetails) -> list[dict[str, str]]:
         {"id": it.id, "kind": "function under load", "share": _share(it.share_percent)}
         for it in details.profile
     ]
-    return [*found[:_JUDGED], *sorted(busy, key=lambda it: (it["share"], it["id"]))[:5]]
+    return [*found[:_JUDGED], *sorted(busy, key=lambda it: (_SHARES.index(it["share"]), it["id"]))[:5]]
 
 
 def _share(percent: float) -> str:
-    if percent >= _MOST:
-        return "half or more"
-    return "a fifth or more" if percent >= _MUCH else "less than a fifth"
+    return _SHARES[(percent < _MOST) + (percent < _MUCH)]
 
 
 PERFORMANCE_TESTER = Agent(
