@@ -40,7 +40,8 @@ def test_it_is_listed_with_where_it_is_from(installed: Path, tmp_path: Path) -> 
     listed = qe("agents", "--json", env=environment(tmp_path, PYTHONPATH=str(installed)), cwd=tmp_path).json
 
     (found,) = [agent for agent in listed if agent["id"] == "todo-counter"]
-    assert (found["distribution"], found["tools"]) == ("todo-agent", ["tokenize"])
+    assert found["distribution"] == "todo-agent"
+    assert [tool["name"] for tool in found["tools"]] == ["tokenize"]
     assert {measure["name"] for measure in found["measures"]} == {"todo.comments", "todo.files"}
     assert {agent["distribution"] for agent in listed} == {"qefleet", "todo-agent"}
 

@@ -45,7 +45,8 @@ async def test_a_lying_model_changes_no_number_and_no_decision(
     assert figures(lied) == figures(honest)
     assert len(figures(lied)) > 20
     assert lied.decision is honest.decision
-    assert lied.decision is (Decision.NO_GO if red else Decision.CONDITIONAL)
+    expected = Decision.NO_GO if red else Decision.CONDITIONAL
+    assert lied.decision is expected, lied.steps[-1].headline
     assert lied.usage.calls > 0
     judged = [step for step in lied.steps if step.judged is not None]
     assert [step.step for step in judged] == []
