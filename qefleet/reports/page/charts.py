@@ -131,7 +131,7 @@ def _spec(bars: Sequence[Bar], *, most: float, ticks: Sequence[float] | None, na
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "data": {"values": rows},
-        "width": 250 if narrow else 560,
+        "width": 280 if narrow else 640,
         "height": {"step": 38 if narrow else 26},
         "background": None,
         "layer": layers,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from qefleet.contracts.gate import GateDecision, RuleResult
 from qefleet.contracts.runs import RunResult
 from qefleet.reports.page.shown import Kind
-from qefleet.reports.text import figure
+from qefleet.reports.text import NOTHING, figure
 
 _KINDS: dict[str, Kind] = {"GO": "good", "CONDITIONAL": "warn", "NO_GO": "bad"}
 
@@ -45,7 +45,7 @@ def rule_rows(gate: GateDecision | None) -> list[RuleRow]:
                 kind="good" if rule.passed else ("bad" if hard else "warn"),
                 outcome="holds" if rule.passed else "fails",
                 asked=f"{'at least' if least else 'at most'} {figure(rule.limit)}",
-                actual="unmeasured" if rule.actual is None else figure(rule.actual),
+                actual=NOTHING if rule.actual is None else figure(rule.actual),
             )
         )
     return sorted(rows, key=lambda row: ("bad", "warn", "good").index(row.kind))

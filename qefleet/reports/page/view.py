@@ -167,7 +167,7 @@ def _tiles(evidence: Evidence, found: Sequence[Finding]) -> list[Tile]:
         tiles.append(Tile("Tests passed", passed, note))
     if "coverage.line_percent" in figures:
         now, before = figures["coverage.line_percent"], figures.get("coverage.before.line_percent")
-        note = "" if before is None else f"{now - before:+.2f} points in this run"
+        note = "" if before is None else f"{now - before:+.2f} points"
         tiles.append(Tile("Lines covered", f"{now:.2f} %", note))
     issues = listed(found)
     counts = [(sum(each.severity == severity for each in issues), severity) for severity in SEVERITIES]

@@ -86,7 +86,7 @@ def test_decision_and_its_rules_are_told(page: Page) -> None:
     assert "NO GO" in page.all("header")[0].text
     assert page.elements.index(first) < page.elements.index(second)
     assert "at most 0" in first.text
-    assert "unmeasured" in first.text
+    assert "security.secrets is not measured" in first.text
     assert "fails" in first.text
     assert re.search(r"at least 75\s*80\s*holds\s*soft", second.text)
     for told in (
