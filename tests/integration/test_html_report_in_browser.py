@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # pyright: ignore[reportMissingTypeStubs] - it has none
 from playwright.sync_api import Browser, Page, sync_playwright
 from whole_run import whole_run
 
@@ -55,7 +55,7 @@ def test_nothing_is_inaccessible(browser: Browser, address: str, width: int, sch
     page = _opened(browser, address, width=width, scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
 
-    found = Axe().run(page)
+    found: Any = Axe().run(page)  # pyright: ignore[reportUnknownMemberType] - it has no types
 
     assert found.violations_count == 0, found.generate_report()
     assert "color-contrast" in [rule["id"] for rule in found.response["passes"]]

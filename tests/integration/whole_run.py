@@ -18,11 +18,11 @@ HOSTILE = '<script src="https://evil.example/x.js">alert("pwned")</script>\x1b\u
 DIGEST = "ab" * 32
 OPENED = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 JUNIT = (
-    '<testsuites><testsuite name="pytest"><testcase classname="tests.test_a" name="test_x">'
-    '<properties><property name="qe_node_id" value="tests/test_a.py::test_x[&lt;script&gt;]"/></properties>'
-    '<failure message="assert 1 == &lt;script&gt;2&lt;/script&gt;">tests/test_a.py:7: AssertionError</failure>'
-    "</testcase></testsuite></testsuites>"
-).encode()
+    b'<testsuites><testsuite name="pytest"><testcase classname="tests.test_a" name="test_x">'
+    b'<properties><property name="qe_node_id" value="tests/test_a.py::test_x[&lt;script&gt;]"/></properties>'
+    b'<failure message="assert 1 == &lt;script&gt;2&lt;/script&gt;">tests/test_a.py:7: AssertionError'
+    b"</failure></testcase></testsuite></testsuites>"
+)
 JUDGED = {
     "summary": f"the query is built from strings {HOSTILE}",
     "triage": [

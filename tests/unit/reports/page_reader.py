@@ -49,7 +49,7 @@ class Page(HTMLParser):
             self.open.append(element)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1].tag == tag, f"</{tag}> closes {self.open[-1:]}"
+        assert [each.tag for each in self.open[-1:]] == [tag], f"</{tag}> closes {self.open[-1:]}"
         self.open.pop()
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 from page_reader import Page
@@ -39,7 +40,7 @@ def test_page_has_each_section(page: Page) -> None:
         "Patch",
     ]
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 def test_names_from_a_repository_are_text(page: Page) -> None:

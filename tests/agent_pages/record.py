@@ -1,0 +1,81 @@
+"""Records a real result of each agent for its page: `make agent-results ONLY="security-scanner"`.
+
+Runs `qe run pipeline` on what `examples.py` names, with the services of QE_DATA_DIR, and QE_MODEL=none unless
+it is set. Long lists are cut; this machine's folders are taken out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from agent_pages.examples import FOLDER, example_of, input_of, target_of
+
+from qefleet.agents.catalogue import built_in
+
+_ENTRIES = 5
+_ARGUMENTS = 20
+_CHARS = 400
+
+
+def main(ids: Sequence[str]) -> int:
+    """Record these agents, or all; the exit code."""
+    failed: list[str] = []
+    for agent_id in ids or [agent.id for agent in built_in()]:
+        found = _run(agent_id)
+        if found is None:
+            failed.append(agent_id)
+            continue
+        path = FOLDER / "results" / f"{agent_id}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        print(f"{agent_id}: {found['status']}, {found['headline']}")  # noqa: T201 - a script that prints
+    if failed:
+        print(f"no result: {', '.join(failed)}", file=sys.stderr)  # noqa: T201
+    return 1 if failed else 0
+
+
+def _run(agent_id: str) -> dict[str, Any] | None:
+    """An agent's result of a real run; None where the run gave none."""
+    target = target_of(agent_id)
+    folder = FOLDER / "examples" / target
+    with tempfile.TemporaryDirectory() as out:
+        command = [str(Path(sys.executable).with_name("qe")), "run", "pipeline"]
+        command += [str(folder) if folder.is_dir() else target]
+        command += ["--input", json.dumps(input_of(agent_id)), "--report", out, "--no-ci"]
+        environment = {"QE_MODEL": "none", **os.environ, **example_of(agent_id).environment}
+        subprocess.run(command, env=environment, check=False, stdout=sys.stderr)
+        written = Path(out, "result.json")
+        text = written.read_text("utf-8") if written.exists() else "{}"
+    for real, told in ((str(folder), f"/home/me/{target}"), (sys.prefix, "/opt/qefleet")):
+        text = text.replace(real, told)
+    steps = cast("list[dict[str, Any]]", json.loads(text).get("steps", []))
+    return next((trimmed(step) for step in reversed(steps) if step["agent"] == agent_id), None)
+
+
+def trimmed(value: Any, *, entries: int = _ENTRIES) -> Any:
+    """A JSON value with its long lists and texts cut."""
+    match value:
+        case dict():
+            return {
+                name: trimmed(part, entries=_ARGUMENTS if name in ("argv", "tools") else _ENTRIES)
+                for name, part in cast("dict[str, Any]", value).items()
+            }
+        case list():
+            parts = cast("list[Any]", value)
+            more = [f"… and {len(parts) - entries} more"] if len(parts) > entries else []
+            return [*(trimmed(part) for part in parts[:entries]), *more]
+        case str() if len(value) > _CHARS:
+            return value[:_CHARS] + "…"
+        case _:
+            return value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
