@@ -21,9 +21,18 @@ class Example:
     before: tuple[str, ...] = ()
     """Agents whose results it works on."""
     thresholds: dict[str, Any] = field(default_factory=dict[str, Any])
-    environment: dict[str, str] = field(default_factory=dict[str, str])
-    """Variables for the services, such as `QE_ALLOWED_HOSTS`."""
+    before_change: tuple[tuple[str, str, str], ...] = ()
+    """For diff mode: a file, a text in it, and what stood there in the commit before."""
 
+
+_PRICES_BEFORE = (
+    (
+        "src/shop/prices.py",
+        "def total(prices: list[float], percent_off: float = 0.0)",
+        "def total(prices, rebate=0.0)",
+    ),
+    ("src/shop/prices.py", "(100 - percent_off)", "(100 - rebate)"),
+)
 
 EXAMPLES: dict[str, Example] = {
     "test-executor": Example(target="pypi:tabulate==0.10.0"),
@@ -34,6 +43,33 @@ EXAMPLES: dict[str, Example] = {
         thresholds={"line_percent_min": 90},
     ),
     "deployment-readiness": Example(before=("test-executor", "coverage-analyzer")),
+    "flaky-test-hunter": Example(options={"runs": 20}),
+    "regression-risk-analyzer": Example(before_change=_PRICES_BEFORE),
+    "test-data-architect": Example(options={"rows": 200}),
+    "api-contract-validator": Example(
+        options={"command": ["python", "server/front.py", "PORT"]}, before_change=_PRICES_BEFORE
+    ),
+    "performance-tester": Example(
+        options={
+            "command": ["{python}", "server/front.py", "8000"],
+            "paths": [{"path": "/health", "weight": 2}, {"path": "/report"}],
+            "thresholds": {"p95_ms": 50},
+            "duration_s": 5,
+        }
+    ),
+    "chaos-engineer": Example(
+        options={
+            "services": {
+                "store": {"command": ["{python}", "server/store.py", "{port}"], "port": 5001},
+                "front": {"command": ["{python}", "server/front.py", "{port}"], "port": 5000},
+            },
+            "probes": [{"service": "front", "path": "/stock"}, {"service": "front", "path": "/health"}],
+            "experiments": [
+                {"service": "store", "fault": "reset", "every": 2, "duration_s": 2},
+                {"service": "store", "fault": "kill", "duration_s": 2},
+            ],
+        }
+    ),
 }
 """By agent's id, where the default won't do."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from agent_pages.examples import FOLDER, example_of, input_of, target_of
+from agent_pages.examples import FOLDER, Example, example_of, input_of, target_of
 
 from qefleet.agents.catalogue import built_in
 
@@ -45,18 +46,42 @@ def _run(agent_id: str) -> dict[str, Any] | None:
     """An agent's result of a real run; None where the run gave none."""
     target = target_of(agent_id)
     folder = FOLDER / "examples" / target
-    with tempfile.TemporaryDirectory() as out:
-        command = [str(Path(sys.executable).with_name("qe")), "run", "pipeline"]
-        command += [str(folder) if folder.is_dir() else target]
-        command += ["--input", json.dumps(input_of(agent_id)), "--report", out, "--no-ci"]
-        environment = {"QE_MODEL": "none", **os.environ, **example_of(agent_id).environment}
-        subprocess.run(command, env=environment, check=False, stdout=sys.stderr)
-        written = Path(out, "result.json")
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch, target) if folder.is_dir() else None
+        command = [str(Path(sys.executable).with_name("qe")), "run", "pipeline", str(here or target)]
+        command += ["--input", json.dumps(input_of(agent_id)), "--report", f"{scratch}/out", "--no-ci"]
+        if here and _laid(folder, here, example_of(agent_id)):
+            command += ["--base", "HEAD"]
+        subprocess.run(command, env={"QE_MODEL": "none", **os.environ}, check=False, stdout=sys.stderr)
+        written = Path(scratch, "out", "result.json")
         text = written.read_text("utf-8") if written.exists() else "{}"
-    for real, told in ((str(folder), f"/home/me/{target}"), (sys.prefix, "/opt/qefleet")):
-        text = text.replace(real, told)
+        for real, told in ((f"{scratch}/", "/home/me/"), (sys.prefix, "/opt/qefleet")):
+            text = text.replace(real, told)
     steps = cast("list[dict[str, Any]]", json.loads(text).get("steps", []))
     return next((trimmed(step) for step in reversed(steps) if step["agent"] == agent_id), None)
+
+
+def _laid(source: Path, target: Path, example: Example) -> bool:
+    """Copy an example, as a change in a repository where it is one; whether it is."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    if not example.before_change:
+        return False
+    _replace(target, [(path, now, before) for path, now, before in example.before_change])
+    for arguments in (
+        "init -q",
+        "add -A",
+        "-c user.name=shop -c user.email=shop@localhost commit -qm before",
+    ):
+        subprocess.run(["git", *arguments.split()], cwd=target, check=True)
+    _replace(target, [(path, before, now) for path, now, before in example.before_change])
+    return True
+
+
+def _replace(folder: Path, changes: Sequence[tuple[str, str, str]]) -> None:
+    for path, old, new in changes:
+        text = (folder / path).read_text("utf-8")
+        assert old in text, f"{path} has no {old!r}"
+        (folder / path).write_text(text.replace(old, new), "utf-8")
 
 
 def trimmed(value: Any, *, entries: int = _ENTRIES) -> Any:

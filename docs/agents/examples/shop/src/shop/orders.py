@@ -3,6 +3,8 @@
 import sqlite3
 import subprocess
 
+PASSWORD = "correct-horse-battery-staple"
+
 
 def find(database: sqlite3.Connection, customer: str) -> list[tuple]:
     query = "SELECT id, total FROM orders WHERE customer = '" + customer + "'"
