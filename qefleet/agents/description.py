@@ -20,7 +20,6 @@ from qefleet.agents.agent import OWN_PACKAGE, Agent
 from qefleet.agents.citations import is_citation
 from qefleet.agents.prompt import Prompt, load_prompt
 from qefleet.contracts.runs import Limit
-from qefleet.tools.program import Tool
 
 _DEPTH = 4
 _TARGET = "pypi:tabulate==0.10.0"
@@ -41,23 +40,10 @@ class Option:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UsedTool:
-    """A program that an agent measures with."""
-
-    name: str
-    version: str | None
-    """Of what is installed here; None where it is missing, or comes with the target."""
-    install: str
-    """How to, where the fleet's own installation doesn't bring it."""
-    of_target: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Description:
     """What is to be known of an agent before it is run."""
 
     agent: Agent
-    tools: tuple[UsedTool, ...]
     options: tuple[Option, ...]
     answer: tuple[Option, ...]
     """What a model judges or proposes; empty where none is asked."""
@@ -84,7 +70,6 @@ def describe(agent: Agent) -> Description:
     answer = agent.judgement.response if agent.judgement else (agent.loop.response if agent.loop else None)
     return Description(
         agent=agent,
-        tools=tuple(map(_tool, agent.tools)),
         options=tuple(_fields(agent.options)),
         answer=tuple(_answer(answer)) if answer else (),
         prompt=_prompt(agent),
@@ -100,12 +85,6 @@ def limit_in_words(limit: Limit | None) -> str:
     bounds = [f"at most {limit.max:g}"] if limit.max is not None else []
     bounds += [f"at least {limit.min:g}"] if limit.min is not None else []
     return f"{' and '.join(bounds)}, {limit.severity}"
-
-
-def _tool(tool: Tool | str) -> UsedTool:
-    if isinstance(tool, Tool):
-        return UsedTool(name=tool.name, version=tool.version(), install=tool.how_to_install)
-    return UsedTool(name=tool, version=None, install="", of_target=True)
 
 
 def _prompt(agent: Agent) -> Prompt | None:
@@ -162,11 +141,23 @@ def _form(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     match field.get("type"):
         case "array":
             return f"list of {_form(field.get('items', {}), definitions)}"
+        case "object":
+            return _object_form(field, definitions)
         case str() as kind:
-            named = {"string": "text", "boolean": "true or false", "number": "number"}.get(kind, kind)
+            named = {"string": "text", "boolean": "true or false"}.get(kind, kind)
             return ", ".join([named, *_bounds(field)])
         case _:
             return "any value"
+
+
+def _object_form(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if parts := cast("dict[str, Any]", field.get("properties", {})):
+        return f"object with {', '.join(parts)}"
+    of_names = [*cast("dict[str, Any]", field.get("patternProperties", {})).values()]
+    inner = of_names[0] if of_names else field.get("additionalProperties")
+    if not isinstance(inner, dict):
+        return "object"
+    return f"object by name, each {_form(cast('dict[str, Any]', inner), definitions)}"
 
 
 def _bounds(field: dict[str, Any]) -> Iterator[str]:

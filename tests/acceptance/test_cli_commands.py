@@ -63,7 +63,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         ("migrate", "QE_DATABASE_URL"),
         ("agents --no-such-option", "--no-such-option"),
         ("agents show coverage-analyser", "near it: coverage-analyzer"),
-        ("agents show", "AGENT"),
+        ("agents show", "agent"),
     ],
 )
 def test_unusable_input_exits_2_and_names_it(

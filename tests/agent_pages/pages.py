@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from agent_pages.examples import FOLDER, ROOT, WHEN, input_of, target_of
@@ -19,6 +20,7 @@ from qefleet.tools.program import Tool
 _ISSUES = 5
 
 
+@cache
 def pages() -> dict[str, str]:
     """By file name below `docs/agents`: what it should hold."""
     agents = sorted(built_in(), key=lambda agent: agent.id)
@@ -76,7 +78,7 @@ def _tools(agent: Agent) -> Iterator[str]:
 
 def _tool(tool: Tool | str) -> list[str]:
     if isinstance(tool, str):
-        return [tool, "with the target, by the fleet"]
+        return [tool, "always there"]
     comes_along = not tool.extra and not tool.program
     return [tool.name, "with qefleet" if comes_along else tool.how_to_install]
 
