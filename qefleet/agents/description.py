@@ -132,8 +132,7 @@ def _inner(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _form(field: dict[str, Any], definitions: dict[str, Any]) -> str:
-    if "$ref" in field:
-        return _form(definitions.get(field["$ref"].rpartition("/")[2], {}), {})
+    field = definitions.get(field.get("$ref", "").rpartition("/")[2], field)
     if forms := cast("list[dict[str, Any]]", field.get("anyOf", [])):
         return " or ".join(_form(form, definitions) for form in forms)
     if "enum" in field:
