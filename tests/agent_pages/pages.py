@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from agent_pages.examples import FOLDER, ROOT, WHEN, input_of, target_of
+from agent_pages.examples import FOLDER, ROOT, WHEN, example_of, input_of, target_of
 
 from qefleet.agents.agent import Agent
 from qefleet.agents.catalogue import built_in
@@ -136,10 +136,13 @@ def _result(agent: Agent) -> Iterator[str]:
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))
     target = target_of(agent.id)
     where = f"[{target}](examples/{target})" if (FOLDER / "examples" / target).is_dir() else f"`{target}`"
-    asked = json.dumps(input_of(agent.id))
+    asked = input_of(agent.id)
     judged = "" if result["judged"] else ", without a model"
+    compared = ", compared with the commit before a change" if example_of(agent.id).before_change else ""
     told = _cell(result["headline"])
-    yield f"Of {where}, with the input `{asked}`{judged}: **{result['status']}**, {told}."
+    yield f"Of {where}{compared}{judged}: **{result['status']}**, {told}."
+    if asked != {"agents": [agent.id]}:
+        yield f"The input:\n\n```json\n{json.dumps(asked, indent=1)}\n```"
     measured = AgentResult.model_validate(_readable(result)).measured
     rows = [
         [f"`{name}`", f"{figure(metric.value)} {metric.unit}", measured.tools[metric.tool].tool]

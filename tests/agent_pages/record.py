@@ -21,7 +21,7 @@ from agent_pages.examples import FOLDER, Example, example_of, input_of, target_o
 from qefleet.agents.catalogue import built_in
 
 _ENTRIES = 5
-_ARGUMENTS = 20
+_TOOLS = 20
 _CHARS = 400
 
 
@@ -58,7 +58,22 @@ def _run(agent_id: str) -> dict[str, Any] | None:
         for real, told in ((f"{scratch}/", "/home/me/"), (sys.prefix, "/opt/qefleet")):
             text = text.replace(real, told)
     steps = cast("list[dict[str, Any]]", json.loads(text).get("steps", []))
-    return next((trimmed(step) for step in reversed(steps) if step["agent"] == agent_id), None)
+    found = next((step for step in reversed(steps) if step["agent"] == agent_id), None)
+    return trimmed(_with_few_tools(found)) if found else None
+
+
+def _with_few_tools(step: dict[str, Any]) -> dict[str, Any]:
+    """Of many runs of tools those that a metric names; the others say the same again."""
+    measured = step["measured"]
+    if len(measured["tools"]) <= _TOOLS:
+        return step
+    named = sorted({metric["tool"] for metric in measured["metrics"].values() if "tool" in metric})
+    metrics = {
+        name: metric | ({"tool": named.index(metric["tool"])} if "tool" in metric else {})
+        for name, metric in measured["metrics"].items()
+    }
+    tools = [measured["tools"][index] for index in named]
+    return step | {"measured": measured | {"metrics": metrics, "tools": tools}}
 
 
 def _laid(source: Path, target: Path, example: Example) -> bool:
@@ -89,7 +104,7 @@ def trimmed(value: Any, *, entries: int = _ENTRIES) -> Any:
     match value:
         case dict():
             return {
-                name: trimmed(part, entries=_ARGUMENTS if name in ("argv", "tools") else _ENTRIES)
+                name: trimmed(part, entries=_TOOLS if name in ("argv", "tools") else _ENTRIES)
                 for name, part in cast("dict[str, Any]", value).items()
             }
         case list():
