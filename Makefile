@@ -4,7 +4,7 @@ UV := .venv/bin/uv
 TARGET ?= pypi:boltons==26.2.0
 MODEL ?= local
 
-.PHONY: setup demo test soak check format lint typecheck lock histories audit clean
+.PHONY: setup demo test soak check format lint typecheck lock histories agent-results agent-pages audit clean
 
 setup: .venv/.ready
 
@@ -27,6 +27,14 @@ lock:
 # ONLY="Pipeline Flow" records just these.
 histories: setup
 	PYTHONPATH=.:tests/integration .venv/bin/python tests/histories/record.py $(ONLY)
+
+# docs/agents/results: real runs with the services of QE_DATA_DIR; ONLY="test-executor quality-gate" just these.
+agent-results: setup
+	PYTHONPATH=.:tests .venv/bin/python tests/agent_pages/record.py $(ONLY)
+
+# docs/agents/*.md, from the declarations and those results.
+agent-pages: setup
+	PYTHONPATH=.:tests .venv/bin/python tests/agent_pages/pages.py
 
 demo: setup
 	.venv/bin/qe run pipeline "$(TARGET)" --model "$(MODEL)" --demo

@@ -57,7 +57,7 @@ def _check_leaf(
     measures: Mapping[str, Collection[Measure]],
 ) -> None:
     if leaf.step is not None and leaf.step not in steps:
-        raise InvalidInput(path, f"no such step ends before; {_near(leaf.step, steps)}")
+        raise InvalidInput(path, f"no such step ends before; {near(leaf.step, steps)}")
     if leaf.decision and not any(agent.gates for agent in agents.values()):
         raise InvalidInput(
             path, "no agent before decides anything: put one that gates first, such as quality-gate"
@@ -66,10 +66,10 @@ def _check_leaf(
         return
     sources = {m.name for found in measures.values() for m in found if not m.relayed}
     if leaf.metric not in sources:
-        raise InvalidInput(path, f"no step before measures this metric; {_near(leaf.metric, sources)}")
+        raise InvalidInput(path, f"no step before measures this metric; {near(leaf.metric, sources)}")
     own = {m.name for m in measures.get(leaf.step, ())} if leaf.step else sources
     if leaf.metric not in own:
-        raise InvalidInput(path, f"{leaf.step} doesn't measure this metric; {_near(leaf.metric, own)}")
+        raise InvalidInput(path, f"{leaf.step} doesn't measure this metric; {near(leaf.metric, own)}")
 
 
 def check_limits(thresholds: Thresholds, agents: Iterable[Agent]) -> None:
@@ -82,7 +82,7 @@ def check_limits(thresholds: Thresholds, agents: Iterable[Agent]) -> None:
     for name in thresholds.metrics:
         if name not in known:
             raise InvalidInput(
-                f"thresholds.metrics.{name}", f"no agent measures this metric; {_near(name, known)}"
+                f"thresholds.metrics.{name}", f"no agent measures this metric; {near(name, known)}"
             )
 
 
@@ -111,8 +111,8 @@ def _measures(agent: Agent, *, expanded: bool) -> list[Measure]:
     return [*(measure for measure in agent.measures if measure.additive), *ITEMS]
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    """The names that were most likely meant; the name itself isn't repeated."""
+def near(name: str, known: Iterable[str]) -> str:
+    """A sentence with the names that were most likely meant; the name itself isn't repeated."""
     names = sorted(known)
     near = get_close_matches(name, names, n=_NEAR, cutoff=0.5)
     if near:

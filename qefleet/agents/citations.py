@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 
 class _Cites:
@@ -61,6 +62,15 @@ def check_citations(answer: BaseModel, evidence: bytes) -> None:
     ]
     if absent:
         raise ValueError(f"you name {_list(absent)}, a place that the data doesn't have")
+
+
+def is_citation(field: FieldInfo) -> bool:
+    """Whether a field of an answer, or each part of it, has to be there in the evidence."""
+    return any(
+        isinstance(mark, _Cites)
+        for marks in (field.metadata, *map(_marks, (field.annotation, *_parts(field.annotation))))
+        for mark in marks
+    )
 
 
 def _citations(answer: BaseModel) -> Iterator[str]:

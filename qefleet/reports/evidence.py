@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from qefleet.contracts.base import Digest
@@ -17,6 +18,19 @@ Fetch = Callable[[Digest], Awaitable[bytes]]
 _RUNS_TESTS = ("test-executor", "coverage-analyzer", "test-generator")
 """Who keeps a JUnit file, the one with the say first."""
 _MEASURES_COVERAGE = ("coverage-analyzer", "test-generator")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What the database tells of a run beside its result."""
+
+    workflow_id: str
+    pattern: str
+    opened_at: datetime
+    closed_at: datetime | None = None
+    """None for a run that hasn't ended, or ended without a report."""
+    recorded_at: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    """By step: when its result was written down, which is when it ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +49,20 @@ class Evidence:
     patch: bytes | None = None
     folder: str = ""
     """Where the target lies in its repository, such as `backend/`; empty for its root."""
+    record: RunRecord | None = None
+    """None where the run's database isn't in reach."""
 
 
-async def gather(result: RunResult, fetch: Fetch, *, folder: str = "") -> Evidence:
+async def gather(
+    result: RunResult, fetch: Fetch, *, folder: str = "", record: RunRecord | None = None
+) -> Evidence:
     """Read what reports need.
 
     Args:
         result: The run's.
         fetch: Gives an artifact's bytes.
         folder: Where the target lies in its repository, with a slash at its end.
+        record: What is known of the run besides.
     """
 
     async def read(digest: Digest | None) -> bytes | None:
@@ -60,6 +79,7 @@ async def gather(result: RunResult, fetch: Fetch, *, folder: str = "") -> Eviden
         report=await read(result.report.digest if result.report else None),
         patch=await read(result.patch.digest if result.patch else None),
         folder=folder,
+        record=record,
     )
 
 

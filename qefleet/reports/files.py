@@ -5,6 +5,7 @@ from __future__ import annotations
 from qefleet.reports.cobertura import cobertura
 from qefleet.reports.evidence import Evidence
 from qefleet.reports.findings import findings, gate_of
+from qefleet.reports.html import html
 from qefleet.reports.junit import junit
 from qefleet.reports.sarif import sarif
 
@@ -14,6 +15,7 @@ def report_files(evidence: Evidence) -> dict[str, bytes]:
     result = evidence.result
     succeeded = all(step.status != "failed" for step in result.steps)
     files = {
+        "report.html": html(evidence),
         "report.md": evidence.report,
         "run.patch": evidence.patch,
         "result.json": (result.model_dump_json(indent=2) + "\n").encode(),

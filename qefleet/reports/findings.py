@@ -14,7 +14,7 @@ from qefleet.contracts.changes import LineRange
 from qefleet.contracts.coverage import CoverageReport, FileCoverage, FunctionCoverage
 from qefleet.contracts.execution import ExecutionDetails, FailingTest
 from qefleet.contracts.gate import GateDecision
-from qefleet.contracts.issues import Issue, Severity
+from qefleet.contracts.issues import SEVERITIES, Issue, Severity
 from qefleet.reports.evidence import Evidence
 from qefleet.tools.coverage import parse_coverage
 from qefleet.tools.diff import diff_coverage
@@ -51,7 +51,7 @@ class Finding:
 
     rule: str
     """A `Rule`, or `tool/rule` for what a tool reported."""
-    level: Level
+    severity: Severity
     title: str
     message: str
     identity: str
@@ -59,14 +59,20 @@ class Finding:
     file: str | None = None
     """Relative to the repository; None for what has no place."""
     lines: LineRange | None = None
+    cited_as: str | None = None
+    """How a model's judgement names it: an issue's id, a test's, a rule's name."""
+
+    @property
+    def level(self) -> Level:
+        """As code scanning and annotations tell severities apart."""
+        return _LEVELS[self.severity]
 
 
 def findings(evidence: Evidence) -> list[Finding]:
-    """All there is to look at, errors first."""
+    """All there is to look at, the most severe first."""
     found = [*_failed_steps(evidence), *_gate(evidence), *_tests(evidence), *_issues(evidence)]
     found += _coverage(evidence)
-    order: dict[Level, int] = {"error": 0, "warning": 1, "note": 2}
-    return sorted(found, key=lambda finding: order[finding.level])
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def _failed_steps(evidence: Evidence) -> Iterator[Finding]:
@@ -74,7 +80,7 @@ def _failed_steps(evidence: Evidence) -> Iterator[Finding]:
         if step.status == "failed" and step.error:
             yield Finding(
                 rule=Rule.FAILED_STEP,
-                level="error",
+                severity="high",
                 title=f"{step.step} failed",
                 message=f"{step.error.type}: {step.error.message}"[:_MESSAGE_CHARS],
                 identity=step.step,
@@ -88,10 +94,11 @@ def _gate(evidence: Evidence) -> Iterator[Finding]:
             hard = rule.severity == "hard" or rule.actual is None
             yield Finding(
                 rule=Rule.GATE,
-                level="error" if hard else "warning",
+                severity="high" if hard else "medium",
                 title=f"quality gate: {rule.rule}",
                 message=rule.reason[:_MESSAGE_CHARS],
                 identity=rule.rule,
+                cited_as=rule.rule,
             )
 
 
@@ -116,12 +123,13 @@ def _tests(evidence: Evidence) -> Iterator[Finding]:
         old = node_id in known
         yield Finding(
             rule=Rule.FAILING_TEST,
-            level="note" if old else "error",
+            severity="info" if old else "high",
             title="failing test" + (", also before the change" if old else ""),
             message=f"{node_id}: {_first_line(test.message)}",
             identity=node_id,
             file=evidence.folder + file if file else None,
             lines=(line, line) if file else None,
+            cited_as=node_id,
         )
 
 
@@ -146,12 +154,13 @@ def _issues(evidence: Evidence) -> Iterator[Finding]:
             line = issue.line or 1
             yield Finding(
                 rule=f"{issue.tool}/{issue.rule}",
-                level="note" if issue.known else _LEVELS[issue.severity],
+                severity="info" if issue.known else issue.severity,
                 title=f"{issue.tool} {issue.rule}" + (", also before the change" if issue.known else ""),
                 message=issue.message[:_MESSAGE_CHARS],
                 identity=f"{issue.tool}:{issue.rule}:{issue.path}:{issue.message}",
                 file=f"{evidence.folder}{issue.path}" if place else None,
                 lines=(line, issue.end_line or line) if place else None,
+                cited_as=issue.id,
             )
 
 
@@ -186,7 +195,7 @@ def _coverage(evidence: Evidence) -> Iterator[Finding]:
             ordinal = seen[name] = seen.get(name, 0) + 1
             yield Finding(
                 rule=Rule.UNCOVERED_CHANGE,
-                level="warning",
+                severity="medium",
                 title="change without a test",
                 message=f"{name}: no test reaches what has changed here",
                 identity=f"{path}:{name}:{ordinal}",
@@ -205,7 +214,7 @@ def _gaps(report: CoverageReport, folder: str) -> Iterator[Finding]:
         name = function.name or "(module)"
         yield Finding(
             rule=Rule.UNCOVERED_CODE,
-            level="note",
+            severity="info",
             title="uncovered code",
             message=f"{name}: no test reaches {len(function.missing_lines)} of its {function.lines_total} "
             f"lines and {len(function.missing_branches)} of its branches",

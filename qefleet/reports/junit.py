@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from qefleet.contracts.gate import GateDecision
 from qefleet.contracts.runs import AgentResult
+from qefleet.reports.text import for_xml
 from qefleet.tools.junit import Case, read_cases
-
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(files: Sequence[bytes], *, gate: GateDecision | None, steps: Sequence[AgentResult]) -> bytes:
@@ -66,16 +64,11 @@ def _suite(root: Element, name: str, cases: Sequence[Case]) -> tuple[int, int, i
         element = SubElement(
             suite,
             "testcase",
-            classname=_clean(case.classname),
-            name=_clean(case.name),
+            classname=for_xml(case.classname),
+            name=for_xml(case.name),
             time=f"{case.duration_s:.3f}",
         )
         if case.kind != "passed":
-            first, _, rest = _clean(case.message).partition("\n")
+            first, _, rest = for_xml(case.message).partition("\n")
             SubElement(element, case.kind, message=first).text = rest or first
     return counts
-
-
-def _clean(text: str) -> str:
-    """Without what XML can't hold."""
-    return _NO_XML.sub("\ufffd", text)

@@ -136,7 +136,9 @@ async def test_green_commit_is_a_go_and_its_second_run_attaches(
     assert took_s < 20
     assert other.json["workflow_id"] != first.json["workflow_id"]
     assert (attached.code, attached.json["workflow_id"]) == (0, other.json["workflow_id"])
-    assert set(files) == {"report.md", "result.json", "junit.xml", "results.sarif", "cobertura.xml"}
+    assert set(files) == {
+        *("report.html", "report.md", "result.json", "junit.xml", "results.sarif", "cobertura.xml")
+    }
     check_files(files)
     listed = [run["workflow_id"] for run in qe("report", "--json", env=env, cwd=tmp_path).json]
     assert [listed.count(ended.json["workflow_id"]) for ended in (first, other)] == [1, 1]
@@ -204,7 +206,7 @@ def test_failed_run_exits_3_keeps_its_report_and_is_run_again(
     assert "::error title=qe%3A the run failed::test-executor#0 failed" in first.err
     assert first.json["workflow_id"] == second.json["workflow_id"]
     assert "is run again" in second.err
-    assert set(report(tmp_path)) == {"report.md", "result.json", "junit.xml", "results.sarif"}
+    assert set(report(tmp_path)) == {"report.html", "report.md", "result.json", "junit.xml", "results.sarif"}
     check_junit(report(tmp_path)["junit.xml"])
     log = check_sarif(report(tmp_path)["results.sarif"])
     assert log["runs"][0]["invocations"] == [{"executionSuccessful": False}]

@@ -13,7 +13,7 @@ from worker.cli.app import app
 
 _COMMANDS = (
     *("up", "run", "doctor", "agents", "report", "calls", "learning", "replay"),
-    *("worker", "gateway", "migrate"),
+    *("worker", "gateway", "migrate", "agents show"),
     *("memory", "memory store", "memory retrieve", "memory search", "memory delete"),
 )
 
@@ -62,6 +62,8 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         ("report", "nothing is recorded yet"),
         ("migrate", "QE_DATABASE_URL"),
         ("agents --no-such-option", "--no-such-option"),
+        ("agents show coverage-analyser", "near it: coverage-analyzer"),
+        ("agents show", "agent"),
     ],
 )
 def test_unusable_input_exits_2_and_names_it(

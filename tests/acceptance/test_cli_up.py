@@ -69,7 +69,7 @@ def test_green_project_is_a_go(up: dict[str, Any], env: dict[str, str], folder: 
 
     assert ended.code == 0, ended.err
     assert ended.json["result"]["decision"] == "GO"
-    names = ("report.md", "result.json", "junit.xml", "results.sarif")
+    names = ("report.html", "report.md", "result.json", "junit.xml", "results.sarif")
     assert ended.json["files"] == [str(tmp_path / "out" / name) for name in names]
     assert all(Path(file).read_bytes() for file in ended.json["files"])
     assert up["addresses"]["ui"] in ended.json["ui"]

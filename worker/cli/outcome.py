@@ -134,7 +134,7 @@ async def _write(
             result = outcome
         if result is None:
             return _Written([], None)
-        evidence = await evidence_of(pool, result)
+        evidence = await evidence_of(pool, handle.id, result)
         files = write_files(evidence, folder)
         if wish.apply_to and isinstance(outcome, RunResult):
             await _apply(wish.apply_to, evidence.patch, console)

@@ -32,6 +32,27 @@ WHERE workflow_id = $1 OR run_id::text = $1
 ORDER BY opened_at DESC
 LIMIT 1;
 
+-- name: run_record
+-- What is known of the latest run under a workflow id (or of a run id) beside its result; the steps of its
+-- expansions' items are left out.
+SELECT
+    r.workflow_id,
+    r.pattern,
+    r.opened_at,
+    r.closed_at,
+    coalesce(
+        (
+            SELECT jsonb_object_agg(s.step, s.recorded_at)
+            FROM steps AS s
+            WHERE s.run_id = r.run_id AND s.step NOT LIKE '%/%'
+        ),
+        '{}'
+    ) AS recorded_at
+FROM runs AS r
+WHERE r.workflow_id = $1 OR r.run_id::text = $1
+ORDER BY r.opened_at DESC
+LIMIT 1;
+
 -- name: run_steps
 -- A run's results in the order in which they were recorded, without those of an expansion's items.
 SELECT result

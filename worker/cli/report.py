@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from qefleet.contracts.runs import RunResult
-    from qefleet.reports.evidence import Evidence
+    from qefleet.reports.evidence import Evidence, RunRecord
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -88,7 +88,7 @@ async def _report(run: str, output: Path | None) -> tuple[dict[str, Any], str, l
         if result is None or result.report is None:
             raise UsageError(f"run {run} isn't finished: no report yet")
         text = (await Artifacts(pool).get(result.report.digest)).decode()
-        written = write_files(await evidence_of(pool, result), output) if output else []
+        written = write_files(await evidence_of(pool, run, result), output) if output else []
     return {name: row[name] for name in _TOLD}, text, written
 
 
@@ -115,11 +115,12 @@ async def stored_run(pool: asyncpg.Pool, run: str) -> tuple[asyncpg.Record | Non
     return row, RunResult.model_validate(body)
 
 
-async def evidence_of(pool: asyncpg.Pool, result: RunResult) -> Evidence:
+async def evidence_of(pool: asyncpg.Pool, run: str, result: RunResult) -> Evidence:
     """What a run's report files are made of, with places relative to the target's repository.
 
     Args:
         pool: The run's database.
+        run: Its workflow id, or its run id.
         result: The run's.
     """
     from qefleet.memory.artifacts import Artifacts
@@ -129,7 +130,18 @@ async def evidence_of(pool: asyncpg.Pool, result: RunResult) -> Evidence:
     folder = Path(result.target)
     repository = await find_repository(folder) if folder.is_absolute() and folder.is_dir() else None  # noqa: ASYNC240 - a moment, and nothing else waits
     inside = repository.inside if repository else ""
-    return await gather(result, Artifacts(pool).get, folder=inside)
+    record = await _record(pool, run)
+    return await gather(result, Artifacts(pool).get, folder=inside, record=record)
+
+
+async def _record(pool: asyncpg.Pool, run: str) -> RunRecord | None:
+    from pydantic import TypeAdapter
+
+    from qefleet.reports.evidence import RunRecord
+    from worker.cli.database import sql
+
+    row = await pool.fetchrow(sql("run_record"), run)
+    return TypeAdapter(RunRecord).validate_python(dict(row)) if row else None
 
 
 def write_files(evidence: Evidence, folder: Path) -> list[Path]:

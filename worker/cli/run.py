@@ -95,7 +95,8 @@ def run(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for report, patch, JUnit, SARIF and Cobertura; one in the data folder without it."
+            help="Folder for report (HTML, Markdown), patch, JUnit, SARIF and Cobertura; "
+            "one in the data folder without it."
         ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and return; needs `qe up`.")] = False,

@@ -66,7 +66,7 @@ def print_summary(
 
 def _file_rows(files: list[Path]) -> Iterator[tuple[str, str]]:
     """What people open has a line of its own; what programs read is named together."""
-    names = {"report.md": "report", "run.patch": "patch"}
+    names = {"report.html": "report", "report.md": "as text", "run.patch": "patch"}
     yield from ((names[path.name], escape(str(path))) for path in files if path.name in names)
     if others := [path for path in files if path.name not in names]:
         yield "for programs", escape(f"{others[0].parent}: {', '.join(path.name for path in others)}")

@@ -132,7 +132,9 @@ def test_files_are_valid_and_named(evidence: Evidence) -> None:
     """Each format's schema accepts its file; a run without a patch has none."""
     written = report_files(evidence)
 
-    assert set(written) == {"report.md", "result.json", "junit.xml", "results.sarif", "cobertura.xml"}
+    assert set(written) == {
+        *("report.html", "report.md", "result.json", "junit.xml", "results.sarif", "cobertura.xml")
+    }
     check_sarif(written["results.sarif"])
     check_junit(written["junit.xml"])
     check_cobertura(written["cobertura.xml"])
@@ -145,7 +147,7 @@ def test_run_without_anything_measured_has_valid_files() -> None:
 
     check_sarif(written["results.sarif"])
     check_junit(written["junit.xml"])
-    assert set(written) == {"result.json", "junit.xml", "results.sarif"}
+    assert set(written) == {"report.html", "result.json", "junit.xml", "results.sarif"}
 
 
 def test_findings_name_what_fails_and_where(evidence: Evidence) -> None:
@@ -219,7 +221,7 @@ def test_sarif_is_bounded_and_its_uris_are_relative() -> None:
 def _finding(*, file: str = "a.py", line: int = 1) -> Finding:
     return Finding(
         rule=Rule.FAILING_TEST,
-        level="error",
+        severity="high",
         title="t",
         message="m",
         identity="i",

@@ -11,7 +11,11 @@ from worker.cli.app import app
 from worker.cli.checks import KNOWN_VARIABLES
 
 _ROOT = Path(__file__).parents[3]
-_PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
+_PAGES = [
+    _ROOT / "README.md",
+    *sorted((_ROOT / "docs").glob("*.md")),
+    *sorted((_ROOT / "docs/agents").glob("*.md")),
+]
 _TYPED = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(qe (?:[a-z-]).*)$", re.MULTILINE)
 _COMMANDS = sorted(
     {
@@ -29,7 +33,7 @@ _COMMANDS = sorted(
 def test_documented_command_has_the_options_that_it_is_shown_with(command: str) -> None:
     """What the pages tell people to type is there to be typed."""
     words = shlex.split(command, comments=True)[1:]
-    names = words[:2] if words[0] == "memory" else words[:1]
+    names = words[:2] if words[0] == "memory" or words[:2] == ["agents", "show"] else words[:1]
     options = {word.partition("=")[0] for word in words if word.startswith("--")}
 
     shown = CliRunner().invoke(app, [*names, "--help"], env={"COLUMNS": "300"})

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from qefleet.contracts.issues import Severity
 from qefleet.contracts.runs import AgentResult, Decision, RunResult
 from qefleet.errors import InvalidInput
 from qefleet.reports.evidence import Evidence
-from qefleet.reports.findings import Finding, Level, Rule
+from qefleet.reports.findings import Finding, Rule
 from worker.cli import github
 from worker.settings import Ci
 
 GITHUB = Ci(system="github")
 
 
-def _finding(level: Level = "error", *, message: str = "m", line: int = 1) -> Finding:
+def _finding(severity: Severity = "high", *, message: str = "m", line: int = 1) -> Finding:
     return Finding(
         rule=Rule.FAILING_TEST,
-        level=level,
+        severity=severity,
         title="a: b, c",
         message=message,
         identity="i",
@@ -38,8 +39,8 @@ def test_commands_are_escaped() -> None:
 
 def test_ten_of_each_level_are_told() -> None:
     """GitHub drops the rest without a word."""
-    levels: tuple[Level, ...] = ("error", "warning", "note")
-    told = list(github.commands_of([_finding(level, line=n) for level in levels for n in range(1, 20)]))
+    severities: tuple[Severity, ...] = ("high", "medium", "low")
+    told = list(github.commands_of([_finding(each, line=n) for each in severities for n in range(1, 20)]))
 
     names = [line.split(" ")[0] for line in told]
     assert names == ["::error"] * 10 + ["::warning"] * 10 + ["::notice"] * 10

@@ -1,0 +1,5 @@
+"""A small shop."""
+
+from shop.prices import discount, total
+
+__all__ = ["discount", "total"]
