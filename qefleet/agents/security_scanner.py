@@ -292,7 +292,7 @@ def _headline(metrics: dict[str, Metric]) -> str:
         return f"{metric.value:g}" if isinstance(metric, Measured) else "an unknown number of"
 
     counts = ", ".join(f"{said(severity)} {severity}" for severity in _RATED)
-    text = f"{counts} issues, {said('secrets')} secrets"
+    text = f"{counts} issues, {said('secrets')} leaked keys"
     if "security.vulnerable_dependencies" in metrics:
         text += f", {said('vulnerable_dependencies')} vulnerable dependencies"
     return text

@@ -59,6 +59,8 @@ class Installed:
     """What it needs too, and isn't there."""
     known: bool = True
     """Whether the project says what it needs at all."""
+    python: str = "unknown"
+    """The interpreter's version."""
 
 
 def locked_pins(project: Path) -> list[Pin]:
@@ -101,7 +103,7 @@ async def find_installed(ground: Ground) -> ToolReport[Installed]:
     reason = "" if value else f"the target's environment can't be listed: {lines[-1][:300]}"
     run = ToolRun(
         tool="importlib.metadata",
-        version=outcome.finished.argv[0],
+        version=f"Python {value.python}" if value else "unknown",
         argv=list(outcome.finished.argv),
         exit_code=outcome.finished.exit_code,
         duration_s=outcome.finished.duration_s,
@@ -132,6 +134,7 @@ def _installed(answer: Any) -> Installed | None:
             needed={str(name): str(version) for name, version in answer["needed"].items()},
             absent=tuple(str(name) for name in answer["absent"]),
             known=bool(answer["known"]),
+            python=str(answer["python"]),
         )
     except (KeyError, TypeError, AttributeError):
         return None

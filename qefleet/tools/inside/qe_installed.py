@@ -7,6 +7,7 @@ has the answer. It runs with the target's interpreter, whose markers decide what
 from __future__ import annotations
 
 import json
+import platform
 import re
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,7 @@ def main() -> None:
     roots = [text for key in own for text in found[key].requires or []] or spec["requirements"]
     needed = _closure(roots, found)
     answer = {
+        "python": platform.python_version(),
         "project": own[0] if own else None,
         "known": bool(own or roots),
         "installed": {key: one.version for key, one in sorted(found.items())},
