@@ -29,7 +29,7 @@ async def _measure(ctx: StepContext) -> Finding:
         ctx.thresholds,
         metrics,
         failed_steps=_failed_steps(ctx.earlier),
-        failed_tools=sum(bool(run.problem) for result in ctx.completed for run in result.measured.tools),
+        failed_tools=_failed_tools(ctx.completed),
         diff=ctx.changes is not None,
         limits=_limits(ctx),
     )
@@ -58,6 +58,12 @@ def _limits(ctx: StepContext) -> dict[str, Limit]:
         and measure.name in result.measured.metrics
         and (measure.additive or "items.total" not in result.measured.metrics)
     }
+
+
+def _failed_tools(results: Sequence[AgentResult]) -> list[str]:
+    """Tools whose reports don't count, each once: a gate relays what it was told of."""
+    problems = {(run.tool, run.problem) for result in results for run in result.measured.tools if run.problem}
+    return sorted(tool for tool, _ in problems)
 
 
 def _failed_steps(results: Sequence[AgentResult]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ def decide(
     metrics: Mapping[str, Metric],
     *,
     failed_steps: int = 0,
-    failed_tools: int = 0,
+    failed_tools: Sequence[str] = (),
     diff: bool = False,
     limits: Mapping[str, Limit] | None = None,
 ) -> GateDecision:
@@ -53,14 +53,14 @@ def decide(
         metrics: What the steps before have measured.
         failed_steps: Of them, how many failed or were cancelled, items of expansions among them. It is
             counted, not measured: the rule names it `steps.failed`.
-        failed_tools: Tools of those that completed whose reports don't count.
+        failed_tools: Of those that completed, the tools whose reports don't count.
         diff: Whether the run is in diff mode.
         limits: By metric: what the agents of the run declare. `thresholds.metrics` has the last word.
     """
     if thresholds.coverage_drop_max is None and "coverage.line_percent" in metrics:
         thresholds = thresholds.model_copy(update={"coverage_drop_max": 0.0})
     numbers = {name: metric.value for name, metric in metrics.items() if isinstance(metric, Measured)}
-    numbers |= {"steps.failed": float(failed_steps), "tools.failed": float(failed_tools)}
+    numbers |= {"steps.failed": float(failed_steps), "tools.failed": float(len(failed_tools))}
     asked = [
         (rule, float(limit))
         for rule in (_DIFF_RULES if diff else _RULES)
@@ -70,6 +70,13 @@ def decide(
     results = [
         _check(rule, limit, numbers, metrics) for rule, limit in asked if rule.threshold not in left_out
     ]
+    if failed_tools:
+        results = [
+            result.model_copy(update={"reason": f"{result.reason}: {', '.join(failed_tools)}"})
+            if result.rule == "failed_tools_max"
+            else result
+            for result in results
+        ]
     wanted = {**(limits or {}), **thresholds.metrics}
     results += [
         _check(rule, bound, numbers, metrics)

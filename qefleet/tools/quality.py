@@ -41,6 +41,8 @@ _OWN_RULES = {
 }
 _BROKEN = ("invalid-syntax", "E9", "F63", "F7", "F82")
 """Rules whose code fails when it is run."""
+_ON_CONFIGURATION = re.compile(r"^[^{\s][^{]*: note: ")
+"""Such as `setup.cfg: note: unused section(s): [mypy-tests.*]`; mypy has no option against them."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,9 @@ async def _mypy(
 
 
 def _type_errors(content: bytes, severity: Severity) -> list[Issue]:
-    """One JSON object a line; a single empty line where there is none."""
-    found = [json.loads(line) for line in content.decode().splitlines() if line.strip()]
+    """One JSON object a line, between them notes on the configuration; an empty line where there is none."""
+    lines = [line for line in content.decode().splitlines() if line.strip()]
+    found = [json.loads(line) for line in lines if not _ON_CONFIGURATION.match(line)]
     return [
         _issue(
             "mypy",

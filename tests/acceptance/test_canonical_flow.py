@@ -20,7 +20,7 @@ _MORE = '''def wrap(value):
 
 @pytest.mark.soak
 async def test_canonical_run_generates_by_file_and_gates_over_all(tmp_path: Path) -> None:
-    """Each file is a part; its tests are executed; coverage over all; what the fleet lacks is said."""
+    """Each file is a part; its tests are executed; coverage over all."""
     project = make_project(tmp_path / "project", functions=1)
     (project / "planted" / "more.py").write_text(_MORE)
     async with running_fleet(tmp_path / "data") as fleet:
@@ -39,5 +39,6 @@ async def test_canonical_run_generates_by_file_and_gates_over_all(tmp_path: Path
     assert found["parts"].measured.value("coverage.lines_covered") == 3
     assert found["cover"].measured.value("coverage.before.lines_covered") == 3
     assert (found["cover"].measured.value("coverage.lines_covered") or 0) > 3
-    assert result.decision is Decision.GO
-    assert "security is left out: the fleet has no such agent" in result.notes
+    assert result.decision is Decision.GO, found["gate"].headline
+    assert not [note for note in result.notes if "is left out" in note]
+    assert found["security"].measured.value("security.critical") == 0

@@ -187,6 +187,22 @@ async def test_what_mypy_cannot_check_is_not_measured(ground: LocalGround, tmp_p
     assert alone.value("quality.definitions") == 6
 
 
+async def test_notes_of_mypy_on_its_configuration_are_no_report(ground: LocalGround, tmp_path: Path) -> None:
+    """It prints them between the errors, and has no option against them."""
+    noted = _changed(
+        ground,
+        tmp_path / "noted",
+        {
+            "setup.cfg": "[mypy]\nwarn_unused_configs = True\nignore_missing_imports = True\n\n[mypy-tests.*]\nstrict = True\n"
+        },
+    )
+    plain = await measure_alone(QUALITY_ANALYZER, ground)
+    alone = await measure_alone(QUALITY_ANALYZER, noted)
+
+    assert b"note: " in next(kept for kept in alone.artifacts.kept.values() if b"unused section" in kept)
+    assert alone.value("quality.type_errors") == plain.value("quality.type_errors")
+
+
 async def test_of_a_change_only_its_own_issues_are_new(ground: LocalGround, tmp_path: Path) -> None:
     """Old ones are known though their lines have moved; a second one of a kind is new where it was added."""
     lines = _PRICES.replace("import os\n", "import os\nimport sys\n").splitlines()

@@ -170,7 +170,7 @@ def test_thresholds_have_the_last_word_on_limits() -> None:
 def test_a_tool_that_broke_closes_the_gate() -> None:
     """Even where no threshold asks for what it would have measured."""
     thresholds = Thresholds(failed_tests_max=None)
-    assert decide(thresholds, {}, failed_tools=1).reason == "tools.failed is 1, at most 0 asked"
-    assert decide(thresholds, {}, failed_tools=1).decision is Decision.NO_GO
+    assert decide(thresholds, {}, failed_tools=["mypy"]).reason == "tools.failed is 1, at most 0 asked: mypy"
+    assert decide(thresholds, {}, failed_tools=["mypy"]).decision is Decision.NO_GO
     forgiving = thresholds.model_copy(update={"failed_tools_max": 1})
-    assert decide(forgiving, {}, failed_tools=1).decision is Decision.GO
+    assert decide(forgiving, {}, failed_tools=["mypy"]).decision is Decision.GO
