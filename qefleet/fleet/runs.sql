@@ -127,11 +127,15 @@ FROM steps AS s
 WHERE s.run_id = $1 AND split_part(s.step, '/', 1) = $2 AND s.step <> $2
 ORDER BY split_part(s.step, '/', 2)::bigint;
 
+-- name: enter_project
+-- Until the transaction ends, memory is that of the run's project.
+SELECT set_config('qe.project', coalesce((SELECT snapshot ->> 'name' FROM runs WHERE run_id = $1), 'default'), true);
+
 -- name: remember_approval
 -- What a person said, under a key of its own; saying it again changes nothing.
-INSERT INTO memory (key, value, run_id, step)
-VALUES ($1, $2, $3, $4)
-ON CONFLICT (partition, key) DO NOTHING;
+INSERT INTO memory (project, key, value, run_id, step, words)
+VALUES (current_setting('qe.project'), $1, $2, $3, $4, $5)
+ON CONFLICT (project, partition, key) DO NOTHING;
 
 -- name: record_step
 -- A step that is run again (after `temporal workflow reset`) replaces its result.
@@ -142,14 +146,16 @@ SET status = excluded.status, result = excluded.result, recorded_at = now();
 
 -- name: remember
 -- The latest result under an agent's key; saying it twice for one step does not raise the version.
-INSERT INTO memory (key, value, run_id, step)
-VALUES ($1, $2, $3, $4)
-ON CONFLICT (partition, key) DO UPDATE
+INSERT INTO memory (project, key, value, run_id, step, words)
+VALUES (current_setting('qe.project'), $1, $2, $3, $4, $5)
+ON CONFLICT (project, partition, key) DO UPDATE
 SET
     value = excluded.value,
+    exact = NULL,
+    words = excluded.words,
     run_id = excluded.run_id,
     step = excluded.step,
-    version = memory.version + 1,
+    expires_at = NULL,
     updated_at = now()
 WHERE memory.run_id IS DISTINCT FROM excluded.run_id
     OR memory.step IS DISTINCT FROM excluded.step

@@ -18,6 +18,7 @@ from qefleet.contracts.steps import Closed, CloseRun, OpenRun, Plan, RunRef, Ste
 from qefleet.contracts.targets import Environment, Snapshot
 from qefleet.errors import TargetError
 from qefleet.llm.receipts import usage_of
+from qefleet.memory.values import to_json, words_of
 from qefleet.sql.database import retrying
 from qefleet.sql.queries import parse_queries
 
@@ -178,7 +179,14 @@ class RunStore:
         """Keep what a person said in memory, under `aqe/approvals/WORKFLOW/STEP`."""
         key = f"aqe/approvals/{run.workflow_id}/{run.run}/{approval.step}"
         value = approval.model_dump(mode="json")
-        await self._execute("remember_approval", key, value, UUID(run.run), approval.step)
+
+        async def write() -> None:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self._remember(
+                    connection, "remember_approval", key, value, run=UUID(run.run), step=approval.step
+                )
+
+        await retrying(write)
 
     async def record(
         self, run: str, result: AgentResult, *, memory_key: str | None, task: dict[str, Any], action: str
@@ -204,8 +212,8 @@ class RunStore:
                     _QUERIES["record_step"], run_id, result.step, result.agent, result.status, body
                 )
                 if memory_key:
-                    await connection.execute(
-                        _QUERIES["remember"], memory_key, remembered, run_id, result.step
+                    await self._remember(
+                        connection, "remember", memory_key, remembered, run=run_id, step=result.step
                     )
                 await connection.execute(
                     _QUERIES["record_trajectory"],
@@ -227,6 +235,15 @@ class RunStore:
     async def usage(self, run: str, step: str | None = None) -> Usage:
         """What the run's model calls, or one step's, cost: from the ledger."""
         return await usage_of(self._pool, UUID(run), step)
+
+    @staticmethod
+    async def _remember(
+        connection: asyncpg.Connection, name: str, key: str, value: dict[str, Any], *, run: UUID, step: str
+    ) -> None:
+        """Write into the memory of the run's project, inside a transaction."""
+        await connection.execute(_QUERIES["enter_project"], run)
+        words = words_of(key, to_json(key, value))
+        await connection.execute(_QUERIES[name], key, value, run, step, words)
 
     async def _execute(self, name: str, *values: object) -> None:
         await retrying(lambda: self._pool.execute(_QUERIES[name], *values))

@@ -17,6 +17,7 @@ import asyncpg
 from pydantic_core import to_jsonable_python
 
 from qefleet.errors import SettingsError, StoreUnavailable
+from qefleet.sql.roles import become_runtime
 
 COMMAND_TIMEOUT_S = 30
 """Without it a network that swallows packets holds a statement for ever: cancelling it waits as well."""
@@ -42,7 +43,8 @@ _AWAY = (
 async def open_pool(dsn: str, *, max_size: int = 10) -> asyncpg.Pool:
     """Open a pool whose JSON columns take and give Python values (see `encode_json`).
 
-    It recovers by itself when Postgres restarts. Close it, or use it as a context manager.
+    Its connections act as the runtime role where there is one (see `qefleet.sql.roles`). It recovers by
+    itself when Postgres restarts. Close it, or use it as a context manager.
 
     Raises:
         StoreUnavailable: Postgres can't be reached, even after some insisting.
@@ -56,7 +58,7 @@ async def open_pool(dsn: str, *, max_size: int = 10) -> asyncpg.Pool:
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
-            init=_prepare,
+            init=_prepare_runtime,
         )
 
     await (await connect(dsn)).close()
@@ -160,3 +162,8 @@ async def _translated(attempt: Callable[[], Awaitable[T]]) -> T:
 
 async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=encode_json, decoder=json.loads)
+
+
+async def _prepare_runtime(connection: asyncpg.Connection) -> None:
+    await _prepare(connection)
+    await become_runtime(connection)

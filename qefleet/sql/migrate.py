@@ -15,6 +15,7 @@ import asyncpg
 
 from qefleet.errors import SettingsError
 from qefleet.sql.database import connect
+from qefleet.sql.roles import owns_schema, prepare_roles
 
 _LOCK = 0x7165_666C_6565_74
 """Advisory lock key: "qefleet" in ASCII. One migration at a time for a database."""
@@ -59,36 +60,50 @@ async def migrate(dsn: str, *, migrations: list[Migration] | None = None) -> lis
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         # Closing the connection gives the lock back.
-        return await _apply_missing(connection, load_migrations() if migrations is None else migrations)
+        wanted = load_migrations() if migrations is None else migrations
+        applied = await _applied(connection)
+        missing = _missing(wanted, applied)
+        if not await owns_schema(connection):
+            if missing:
+                raise SettingsError(
+                    f"the database lacks {missing[0].name}: `qe migrate` with its owner's QE_DATABASE_URL"
+                )
+            return []
+        for migration in missing:
+            await _apply(connection, migration)
+        if migrations is None:
+            await prepare_roles(connection)
+        return [migration.name for migration in missing]
     finally:
         await connection.close()
 
 
-async def _apply_missing(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migrations ("
-        "name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-    )
+async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
+    if not await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL"):
+        await connection.execute(
+            "CREATE TABLE schema_migrations ("
+            "name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
     rows = await connection.fetch("SELECT name, sha256 FROM schema_migrations")
-    applied: dict[str, str] = {row["name"]: row["sha256"] for row in rows}
-    if unknown := sorted(applied.keys() - {migration.name for migration in migrations}):
+    return {row["name"]: row["sha256"] for row in rows}
+
+
+def _missing(wanted: list[Migration], applied: dict[str, str]) -> list[Migration]:
+    if unknown := sorted(applied.keys() - {migration.name for migration in wanted}):
         raise SettingsError(f"the database was migrated by a newer version ({unknown[-1]}); upgrade this one")
-    done: list[str] = []
-    for migration in migrations:
-        if migration.name in applied:
-            if applied[migration.name] != migration.sha256:
-                raise SettingsError(
-                    f"{migration.name} was edited after it was applied; restore it, add a new file"
-                )
-            continue
-        async with connection.transaction():
-            await connection.execute("SET LOCAL lock_timeout = '10s'")
-            await connection.execute("SET LOCAL statement_timeout = '10min'")
-            await connection.execute(migration.sql)
-            await connection.execute(
-                "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)",
-                migration.name,
-                migration.sha256,
+    for migration in wanted:
+        if applied.get(migration.name, migration.sha256) != migration.sha256:
+            raise SettingsError(
+                f"{migration.name} was edited after it was applied; restore it, add a new file"
             )
-        done.append(migration.name)
-    return done
+    return [migration for migration in wanted if migration.name not in applied]
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '10s'")
+        await connection.execute("SET LOCAL statement_timeout = '10min'")
+        await connection.execute(migration.sql)
+        await connection.execute(
+            "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", migration.name, migration.sha256
+        )

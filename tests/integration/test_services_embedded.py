@@ -15,7 +15,7 @@ import psutil
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from qefleet.memory.entries import Memory
+from qefleet.memory.postgres import PostgresMemory
 from qefleet.sql.database import open_pool
 from worker.services.connection import at, connect
 from worker.services.embedded import EmbeddedServices, Part
@@ -122,7 +122,7 @@ asyncio.run(main())
     assert up is not None
     family = psutil.Process(up.pid).children(recursive=True)
     async with await open_pool(up.addresses.database_url) as pool:
-        await Memory(pool).store("k", "kept")
+        await PostgresMemory(pool).store("k", "kept")
     client = await connect(at(up.addresses.temporal, "default"))
     await client.start_workflow("Pipeline", "pypi:a", id="kept", task_queue="qe-fleet")
 
@@ -133,7 +133,7 @@ asyncio.run(main())
     async with _services(tmp_path, parts=("postgres", "temporal")) as services:
         addresses = services.up.addresses
         async with await open_pool(addresses.database_url) as pool:
-            entry = await Memory(pool).retrieve("k")
+            entry = await PostgresMemory(pool).retrieve("k")
         client = await connect(at(addresses.temporal, "default"))
         about = await client.get_workflow_handle("kept").describe()
     assert entry is not None

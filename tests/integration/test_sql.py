@@ -22,6 +22,8 @@ def _dump(dsn: str) -> str:
             binaries_folder() / "bin" / "pg_dump",
             "--schema-only",
             "--no-owner",
+            "--no-privileges",
+            "--extension=plpgsql",
             "--exclude-table=schema_migrations",
             dsn,
         ],

@@ -89,6 +89,7 @@ def delete(key: Key, partition: Partition = "default", as_json: AsJson = False) 
 
 def _with_memory(partition: str, work: Callable[[Memory], Awaitable[Any]]) -> Any:
     from qefleet.memory.entries import Memory
+
     from worker.cli.database import database
     from worker.settings import Settings
 
