@@ -33,6 +33,7 @@ from qefleet.graphs.operate import GraphOperations
 from qefleet.llm.client import ModelClient
 from qefleet.llm.models import ModelChoice
 from qefleet.memory.artifacts import Artifacts
+from qefleet.memory.sweeping import keep_sweeping
 from qefleet.sql.database import open_pool
 from qefleet.workspace.sandbox import Sandbox
 from qefleet.workspace.workspace import Workspaces
@@ -144,6 +145,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             # A killed worker's cached runs move to another one after this long.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
         )
+        sweeping = asyncio.create_task(keep_sweeping(pool))
         async with worker:
             joining = asyncio.create_task(
                 rollout.join(client, version, make_current=settings.rollout.make_current)
@@ -152,6 +154,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 yield worker
             finally:
                 joining.cancel()
+                sweeping.cancel()
     finally:
         await pool.close()
 

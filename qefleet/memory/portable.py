@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from qefleet.errors import InvalidInput
-from qefleet.memory.protocol import PARTITION, BadRow, Change, Entry, Imported, Record, Stats
+from qefleet.memory.protocol import PARTITION, BadRow, Change, Entry, Imported, Record, Stats, Unusable
 from qefleet.memory.values import to_record
 
 PAGE = 1_000
@@ -45,11 +45,13 @@ class Portable(ABC):
                     yield entry
                 after = page[-1].key
 
-    async def import_(self, records: Iterable[Any]) -> Imported:
+    async def import_(self, records: Iterable[Any] | AsyncIterable[Any]) -> Imported:
         """See `Memory.import_`."""
         written = expired = 0
         bad: list[BadRow] = []
-        for number, row in enumerate(records, 1):
+        number = 0
+        async for row in _each(records):
+            number += 1
             try:
                 kept = await self.restore(to_record(row))
             except InvalidInput as error:
@@ -77,8 +79,17 @@ def still(expires_at: datetime | None, now: datetime) -> bool:
     return expires_at is None or expires_at > now
 
 
+async def _each(records: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    if isinstance(records, AsyncIterable):
+        async for record in records:
+            yield record
+    else:
+        for record in records:
+            yield record
+
+
 def _name(row: Any) -> str:
-    if isinstance(row, Record | Entry):
-        return ascii(row.key)
+    if isinstance(row, Record | Entry | Unusable):
+        return "no key" if row.key is None else ascii(row.key)
     key: object = cast("Mapping[str, Any]", row).get("key") if isinstance(row, Mapping) else None
     return ascii(key) if isinstance(key, str) else "no key"

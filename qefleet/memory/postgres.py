@@ -10,7 +10,7 @@ import random
 import re
 from asyncio import sleep
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -47,6 +47,8 @@ from qefleet.memory.values import (
 from qefleet.sql.database import encode_json, retrying
 from qefleet.sql.queries import parse_queries
 
+IN_FLIGHT = timedelta(minutes=1)
+"""How long a transaction may take from writing to its end, and still be seen by who has caught up."""
 CATCH_UP = 256
 """Vectors that one recall makes at most of what has none yet."""
 NO_PGVECTOR = "the database has no pgvector: let its owner install it, then `qe migrate`"
@@ -74,6 +76,12 @@ class PostgresMemory(Portable):
         if project == "*":
             raise InvalidInput("project", "* is all projects; name one")
         self._embedder = embedder
+        self._caught_up: dict[str, datetime] = {}
+
+    @property
+    def project(self) -> str:
+        """Whose it is."""
+        return self._project
 
     async def store(
         self, key: str, value: Any, *, ttl: timedelta | None = None, partition: str = PARTITION
@@ -114,10 +122,10 @@ class PostgresMemory(Portable):
         """See `Memory.recall`; exact, and after some vectors were made where they are missing."""
         if self._embedder is None:
             reason = NO_EMBEDDER
-        elif not await retrying(lambda: self._pool.fetchval(_SQL["has_vectors"])):
+        elif not await retrying(lambda: self._pool.fetchval(_SQL["has_vectors"], column=1)):
             reason = NO_PGVECTOR
         else:
-            return await self._nearest(self._embedder, text, k, partition)
+            return await self._nearest(self._embedder, text, k, check_name(partition, field="partition"))
         matches = await self.find(text, partition=partition, limit=k)
         return Recall(by="words", reason=reason, matches=matches)
 
@@ -125,9 +133,13 @@ class PostgresMemory(Portable):
         """Make vectors of entries that have none, so many at most; how many were made."""
         if self._embedder is None:
             return 0
+        now = await retrying(lambda: self._pool.fetchval(_SQL["has_vectors"]))
+        since = self._caught_up.get(partition)
         rows = await self._read(
-            "without_vector", check_name(partition, field="partition"), self._embedder.model, limit
+            "without_vector", check_name(partition, field="partition"), self._embedder.model, limit, since
         )
+        if len(rows) < limit:
+            self._caught_up[partition] = now - IN_FLIGHT
         if not rows:
             return 0
         texts = [entry_text(row["key"], to_json(row["key"], _value(row))) for row in rows]
@@ -264,7 +276,7 @@ class PostgresMemory(Portable):
         rows = await self._read("nearest_entries", partition, embedder.model, question, k)
         waiting = 0
         if made == CATCH_UP:
-            missing = await self._read("without_vector", partition, embedder.model, _ALL)
+            missing = await self._read("without_vector", partition, embedder.model, _ALL, None)
             waiting = len(missing)
         matches = [Match(entry=_entry(row), score=1 - row["distance"]) for row in rows]
         return Recall(by="vectors", reason=None, matches=matches, without_vector=waiting)

@@ -224,7 +224,7 @@ CROSS JOIN LATERAL (
 ORDER BY e.distance, e.key;
 
 -- name: without_vector
--- Entries whose present version has no vector of this model.
+-- Entries, of those written since some time, whose present version has no vector of this model.
 WITH scope AS MATERIALIZED (SELECT set_config('qe.project', $1, true) AS project)
 
 SELECT e.*
@@ -235,6 +235,7 @@ CROSS JOIN LATERAL (
     WHERE
         m.project = scope.project
         AND m.partition = $2
+        AND m.updated_at >= coalesce($5::timestamptz, '-infinity')
         AND (m.expires_at IS NULL OR m.expires_at > now())
         AND NOT EXISTS (
             SELECT FROM memory_vectors AS v
@@ -366,20 +367,29 @@ SELECT count(*) FROM gone;
 
 
 -- name: projects
--- Projects that this connection's role may see, with their entries.
+-- Projects that this connection's role may see, with their entries; those too that have a past only.
 WITH scope AS MATERIALIZED (SELECT set_config('qe.project', '*', true) AS project)
 
 SELECT e.project, e.entries
 FROM scope
 CROSS JOIN LATERAL (
-    SELECT m.project, count(*) AS entries
-    FROM memory AS m
-    WHERE scope.project = '*' AND (m.expires_at IS NULL OR m.expires_at > now())
-    GROUP BY m.project
+    SELECT found.project, sum(found.entries)::bigint AS entries
+    FROM (
+        SELECT m.project, count(*) FILTER (WHERE m.expires_at IS NULL OR m.expires_at > now()) AS entries
+        FROM memory AS m
+        WHERE scope.project = '*'
+        GROUP BY m.project
+        UNION ALL
+        SELECT h.project, 0
+        FROM memory_history AS h
+        WHERE scope.project = '*'
+        GROUP BY h.project
+    ) AS found
+    GROUP BY found.project
     OFFSET 0
 ) AS e
 ORDER BY e.project;
 
 -- name: has_vectors
--- Whether the database has pgvector.
-SELECT count(*) > 0 FROM pg_extension WHERE extname = 'vector';
+-- Whether the database has pgvector, and what time it is there.
+SELECT now() AS now, count(*) > 0 AS there FROM pg_extension WHERE extname = 'vector';

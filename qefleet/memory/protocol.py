@@ -12,7 +12,7 @@ A memory belongs to one project; in it, partitions are separate from one another
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
@@ -103,6 +103,13 @@ class Record(BaseModel):
     partition: str = PARTITION
     created_at: datetime | None = None
     expires_at: datetime | None = None
+
+
+class Unusable(Model):
+    """A row that its reader can make nothing of; an import names it."""
+
+    key: str | None
+    reason: str
 
 
 class BadRow(Model):
@@ -229,7 +236,7 @@ class Memory(Protocol):
         """All entries, of one partition or of all, by partition and key."""
         ...
 
-    async def import_(self, records: Iterable[Any]) -> Imported:
+    async def import_(self, records: Iterable[Any] | AsyncIterable[Any]) -> Imported:
         """Write what `export` gave, as entries or as plain mappings, over what is there.
 
         Times are kept. A row that can't be written is named, and the others are written all the same.

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from qefleet.errors import InvalidInput
-from qefleet.memory.protocol import Entry, Record
+from qefleet.memory.protocol import Entry, Record, Unusable
 
 KEY_MAX_BYTES = 1024
 NAME_MAX_BYTES = 200
@@ -105,6 +105,8 @@ def to_record(row: Any) -> Record:
     """
     if isinstance(row, Record):
         return row
+    if isinstance(row, Unusable):
+        raise InvalidInput("value", row.reason)
     try:
         record = Record.model_validate(row.model_dump() if isinstance(row, Entry) else row)
     except ValidationError as error:

@@ -153,6 +153,7 @@ CREATE TABLE memory (
     PRIMARY KEY (project, partition, key)
 );
 CREATE INDEX memory_expiring ON memory (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX memory_by_update ON memory (project, partition, updated_at);
 
 CREATE TABLE memory_history (
     partition text NOT NULL,

@@ -62,6 +62,8 @@ class ThrowAwayPostgres:
         """A fresh database's URL; it is dropped afterwards, whoever is still connected."""
         name = f"test_{uuid4().hex}"
         await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE if migrated else "template0"}"')
+        # A template gives its rights on itself to nobody: see qefleet/sql/roles.sql.
+        await self._execute(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
         try:
             yield self.server.dsn_of(name)
         finally:

@@ -14,7 +14,16 @@ from worker.cli.app import app
 _COMMANDS = (
     *("up", "run", "doctor", "agents", "report", "calls", "learning", "replay"),
     *("worker", "gateway", "migrate", "agents show"),
-    *("memory", "memory store", "memory retrieve", "memory search", "memory delete"),
+    "memory",
+    *(
+        f"memory {name}"
+        for name in ("store", "retrieve", "search", "delete", "list", "find", "recall", "append")
+    ),
+    *(
+        f"memory {name}"
+        for name in ("clear", "history", "stats", "watch", "export", "import", "sweep", "embed")
+    ),
+    "memory confine",
 )
 
 
@@ -135,6 +144,28 @@ def test_memory_round_trip(tmp_path: Path, database: str) -> None:
     assert (found.code, [entry["key"] for entry in found.json]) == (0, ["aqe/a"])
     assert (deleted.code, deleted.json) == (0, {"key": "aqe/a", "deleted": True})
     assert (gone.code, gone.out) == (1, "")
+
+
+def test_memory_of_several_projects(tmp_path: Path, database: str) -> None:
+    """Reading sees all; a key that two have needs the project's name; what has no UTF-8 is escaped."""
+    env = environment(tmp_path, QE_DATABASE_URL=database)
+    for project, value in (("one", '"\\ud800\\u0000"'), ("two", "2")):
+        assert qe("memory", "store", "k", value, "--project", project, env=env, cwd=tmp_path).code == 0
+
+    found = qe("memory", "search", "--json", env=env, cwd=tmp_path)
+    table = qe("memory", "search", env=env, cwd=tmp_path)
+    either = qe("memory", "retrieve", "k", env=env, cwd=tmp_path)
+    one = qe("memory", "retrieve", "k", "--project", "one", "--json", env=env, cwd=tmp_path)
+    out = qe("memory", "export", "--to", "all.jsonl", env=env, cwd=tmp_path)
+    back = qe("memory", "import", "all.jsonl", env=env, cwd=tmp_path)
+    watched = qe("memory", "recall", "2", "--project", "two", "--json", env=env, cwd=tmp_path)
+
+    assert [(entry["project"], entry["value"]) for entry in found.json] == [("one", "\ud800\x00"), ("two", 2)]
+    assert table.code == 0
+    assert (either.code, "one, two" in either.err) == (2, True)
+    assert one.json["value"] == "\ud800\x00"
+    assert (out.code, back.out.strip()) == (0, "2 written, 0 had expired, 0 bad")
+    assert [match["key"] for match in watched.json] == ["k"]
 
 
 @pytest.mark.parametrize("command", ["calls", "learning", "report"])

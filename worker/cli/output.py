@@ -38,8 +38,12 @@ def print_json(value: Any) -> None:
     """Print a value, and nothing else, on stdout."""
     from pydantic_core import to_jsonable_python
 
-    json.dump(to_jsonable_python(value), sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    text = json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair has no UTF-8
+        text = json.dumps(to_jsonable_python(value), indent=2)
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()  # `qe up --json` goes on, and who started it waits for this
 
 

@@ -24,6 +24,9 @@ ALTER TABLE memory DROP CONSTRAINT memory_pkey;
 -- squawk-ignore constraint-missing-not-valid, adding-serial-primary-key-field
 ALTER TABLE memory ADD PRIMARY KEY (project, partition, key);
 
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX memory_by_update ON memory (project, partition, updated_at);
+
 ALTER TABLE memory_history ADD COLUMN project text NOT NULL DEFAULT 'default';
 ALTER TABLE memory_history ADD COLUMN exact bytea;
 UPDATE memory_history SET
