@@ -134,7 +134,7 @@ SELECT set_config('qe.project', coalesce((SELECT snapshot ->> 'name' FROM runs W
 -- name: remember_approval
 -- What a person said, under a key of its own; saying it again changes nothing.
 INSERT INTO memory (project, key, value, run_id, step, words)
-VALUES (current_setting('qe.project'), $1, $2, $3, $4, $5)
+VALUES (current_setting('qe.project'), $1, $2, $3, $4, array_to_tsvector($5::text[]))
 ON CONFLICT (project, partition, key) DO NOTHING;
 
 -- name: record_step
@@ -147,7 +147,7 @@ SET status = excluded.status, result = excluded.result, recorded_at = now();
 -- name: remember
 -- The latest result under an agent's key; saying it twice for one step does not raise the version.
 INSERT INTO memory (project, key, value, run_id, step, words)
-VALUES (current_setting('qe.project'), $1, $2, $3, $4, $5)
+VALUES (current_setting('qe.project'), $1, $2, $3, $4, array_to_tsvector($5::text[]))
 ON CONFLICT (project, partition, key) DO UPDATE
 SET
     value = excluded.value,

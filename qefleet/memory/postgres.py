@@ -92,7 +92,7 @@ class PostgresMemory(Portable):
     async def retrieve(self, key: str, *, partition: str = PARTITION) -> Entry | None:
         """See `Memory.retrieve`."""
         rows = await self._read("retrieve_entry", check_name(partition, field="partition"), check_key(key))
-        return _entry(rows[0]) if rows else None
+        return self._entry(partition, rows[0]) if rows else None
 
     async def search(
         self, glob: str, *, partition: str = PARTITION, limit: int = 100, after: str | None = None
@@ -110,13 +110,17 @@ class PostgresMemory(Portable):
             limit,
             after,
         )
-        return [_entry(row) for row in rows]
+        return [self._entry(partition, row) for row in rows]
 
     async def find(self, text: str, *, partition: str = PARTITION, limit: int = 20) -> list[Match]:
         """See `Memory.find`."""
         question = words_in(text)
-        rows = await self._read("find_entries", check_name(partition, field="partition"), question, limit)
-        return [Match(entry=_entry(row), score=row["hits"] / len(question)) for row in rows]
+        # Words are letters and digits: between quotes they are nothing but words to Postgres.
+        lexemes = [f"'{word}'" for word in question]
+        rows = await self._read(
+            "find_entries", check_name(partition, field="partition"), " | ".join(lexemes), limit, lexemes
+        )
+        return [Match(entry=self._entry(partition, row), score=row["hits"] / len(question)) for row in rows]
 
     async def recall(self, text: str, k: int = 5, *, partition: str = PARTITION) -> Recall:
         """See `Memory.recall`; exact, and after some vectors were made where they are missing."""
@@ -278,7 +282,7 @@ class PostgresMemory(Portable):
         if made == CATCH_UP:
             missing = await self._read("without_vector", partition, embedder.model, _ALL, None)
             waiting = len(missing)
-        matches = [Match(entry=_entry(row), score=1 - row["distance"]) for row in rows]
+        matches = [Match(entry=self._entry(partition, row), score=1 - row["distance"]) for row in rows]
         return Recall(by="vectors", reason=None, matches=matches, without_vector=waiting)
 
     def _written(
@@ -295,6 +299,22 @@ class PostgresMemory(Portable):
             exact,
             words,
             check_ttl(ttl),
+        )
+
+    def _entry(self, partition: str, row: asyncpg.Record) -> Entry:
+        # Not checked again: the table's columns have these types.
+        key, value, exact, version, created_at, updated_at, expires_at, run_id, step = tuple(row.values())[:9]
+        return Entry.model_construct(
+            project=self._project,
+            partition=partition,
+            key=key,
+            value=value if exact is None else from_bytes(exact),
+            version=version,
+            created_at=created_at,
+            updated_at=updated_at,
+            expires_at=expires_at,
+            run_id=str(run_id) if run_id else None,
+            step=step,
         )
 
     async def _read(self, name: str, *values: Any) -> list[asyncpg.Record]:
@@ -330,18 +350,3 @@ def _sayable(text: str) -> bool:
 
 def _value(row: asyncpg.Record) -> Any:
     return row["value"] if row["exact"] is None else from_bytes(row["exact"])
-
-
-def _entry(row: asyncpg.Record) -> Entry:
-    return Entry.model_construct(
-        project=row["project"],
-        partition=row["partition"],
-        key=row["key"],
-        value=_value(row),
-        version=row["version"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        expires_at=row["expires_at"],
-        run_id=row["run_id"],
-        step=row["step"],
-    )

@@ -13,7 +13,7 @@ SELECT set_config('qe.project', $1, true);
 WITH scope AS MATERIALIZED (SELECT set_config('qe.project', $1, true) AS project)
 
 INSERT INTO memory (project, partition, key, value, exact, words, expires_at)
-SELECT scope.project, $2, $3, $4::text::jsonb, $5, $6, now() + $7::interval FROM scope
+SELECT scope.project, $2, $3, $4::text::jsonb, $5, array_to_tsvector($6::text[]), now() + $7::interval FROM scope
 ON CONFLICT (project, partition, key) DO UPDATE
 SET
     value = excluded.value,
@@ -32,7 +32,7 @@ UPDATE memory
 SET
     value = $4::text::jsonb,
     exact = $5,
-    words = $6,
+    words = array_to_tsvector($6::text[]),
     updated_at = now(),
     expires_at = CASE WHEN $9 THEN expires_at ELSE now() + $7::interval END,
     run_id = NULL,
@@ -51,7 +51,7 @@ RETURNING version;
 WITH scope AS MATERIALIZED (SELECT set_config('qe.project', $1, true) AS project)
 
 INSERT INTO memory (project, partition, key, value, exact, words, expires_at)
-SELECT scope.project, $2, $3, $4::text::jsonb, $5, $6, now() + $7::interval FROM scope
+SELECT scope.project, $2, $3, $4::text::jsonb, $5, array_to_tsvector($6::text[]), now() + $7::interval FROM scope
 ON CONFLICT (project, partition, key) DO UPDATE
 SET
     value = excluded.value,
@@ -70,7 +70,8 @@ RETURNING version;
 WITH scope AS MATERIALIZED (SELECT set_config('qe.project', $1, true) AS project)
 
 INSERT INTO memory (project, partition, key, value, words, expires_at)
-SELECT scope.project, $2, $3, jsonb_build_array($4::text::jsonb), $5, now() + $6::interval FROM scope
+SELECT scope.project, $2, $3, jsonb_build_array($4::text::jsonb), array_to_tsvector($5::text[]), now() + $6::interval
+FROM scope
 ON CONFLICT (project, partition, key) DO UPDATE
 SET
     value = CASE
@@ -79,7 +80,8 @@ SET
     END,
     words = CASE
         WHEN memory.expires_at <= now() THEN excluded.words
-        ELSE ARRAY(SELECT DISTINCT word FROM unnest(memory.words || excluded.words) AS word ORDER BY word LIMIT $7)
+        WHEN length(memory.words) >= $7 THEN memory.words
+        ELSE memory.words || excluded.words
     END,
     created_at = CASE WHEN memory.expires_at <= now() THEN now() ELSE memory.created_at END,
     updated_at = now(),
@@ -97,7 +99,8 @@ RETURNING version;
 WITH scope AS MATERIALIZED (SELECT set_config('qe.project', $1, true) AS project)
 
 INSERT INTO memory (project, partition, key, value, exact, words, created_at, expires_at)
-SELECT scope.project, $2, $3, $4::text::jsonb, $5, $6, coalesce($7, now()), $8::timestamptz
+SELECT
+    scope.project, $2, $3, $4::text::jsonb, $5, array_to_tsvector($6::text[]), coalesce($7, now()), $8::timestamptz
 FROM scope
 WHERE $8::timestamptz IS NULL OR $8 > now()
 ON CONFLICT (project, partition, key) DO UPDATE
@@ -120,8 +123,7 @@ SELECT e.*
 FROM scope
 CROSS JOIN LATERAL (
     SELECT
-        m.project, m.partition, m.key, m.value, m.exact, m.version, m.created_at, m.updated_at, m.expires_at,
-        m.run_id::text, m.step
+        m.key, m.value, m.exact, m.version, m.created_at, m.updated_at, m.expires_at, m.run_id, m.step
     FROM memory AS m
     WHERE
         m.project = scope.project AND m.partition = $2 AND m.key = $3
@@ -137,8 +139,7 @@ SELECT e.*
 FROM scope
 CROSS JOIN LATERAL (
     SELECT
-        m.project, m.partition, m.key, m.value, m.exact, m.version, m.created_at, m.updated_at, m.expires_at,
-        m.run_id::text, m.step
+        m.key, m.value, m.exact, m.version, m.created_at, m.updated_at, m.expires_at, m.run_id, m.step
     FROM memory AS m
     WHERE
         m.project = scope.project
@@ -176,21 +177,21 @@ CROSS JOIN LATERAL (
 ORDER BY e.key;
 
 -- name: find_entries
--- Entries with any of the words, those with most of them first. Row-level security goes before an index on words.
+-- Entries with any of the words, those with most of them first. Each entry of the partition is looked at: an index
+-- on words can't be used below row-level security, whose condition goes first.
 WITH scope AS MATERIALIZED (SELECT set_config('qe.project', $1, true) AS project)
 
 SELECT e.*
 FROM scope
 CROSS JOIN LATERAL (
     SELECT
-        m.project, m.partition, m.key, m.value, m.exact, m.version, m.created_at, m.updated_at, m.expires_at,
-        m.run_id::text, m.step,
-        (SELECT count(*) FROM unnest($3::text[]) AS asked (word) WHERE asked.word = ANY(m.words)) AS hits
+        m.key, m.value, m.exact, m.version, m.created_at, m.updated_at, m.expires_at, m.run_id, m.step,
+        (SELECT count(*) FROM unnest($5::text[]) AS asked (word) WHERE m.words @@ asked.word::tsquery) AS hits
     FROM memory AS m
     WHERE
         m.project = scope.project
         AND m.partition = $2
-        AND m.words && $3::text[]
+        AND m.words @@ $3::text::tsquery
         AND (m.expires_at IS NULL OR m.expires_at > now())
     ORDER BY hits DESC, m.key
     LIMIT $4
@@ -199,26 +200,36 @@ CROSS JOIN LATERAL (
 ORDER BY e.hits DESC, e.key;
 
 -- name: nearest_entries
--- Entries whose vectors are nearest, exactly: every vector of the partition is compared.
+-- Entries whose vectors are nearest, exactly: every vector of the partition is compared. Narrow rows are sorted
+-- first, whole entries are read of the nearest only.
 WITH scope AS MATERIALIZED (SELECT set_config('qe.project', $1, true) AS project)
 
 SELECT e.*
 FROM scope
 CROSS JOIN LATERAL (
     SELECT
-        m.project, m.partition, m.key, m.value, m.exact, m.version, m.created_at, m.updated_at, m.expires_at,
-        m.run_id::text, m.step,
-        near.distance
+        m.key, m.value, m.exact, m.version, m.created_at, m.updated_at, m.expires_at, m.run_id, m.step,
+        best.distance
     FROM (
-        SELECT v.key, v.version, v.embedding::vector <=> $4::real[]::vector AS distance
-        FROM memory_vectors AS v
-        WHERE v.project = scope.project AND v.partition = $2 AND v.model = $3
-    ) AS near
-    INNER JOIN memory AS m
-        ON m.project = scope.project AND m.partition = $2 AND m.key = near.key AND m.version = near.version
-    WHERE m.expires_at IS NULL OR m.expires_at > now()
-    ORDER BY near.distance, m.key
-    LIMIT $5
+        SELECT near.key, near.distance
+        FROM (
+            SELECT v.key, v.version, v.embedding::vector <=> $4::real[]::vector AS distance
+            FROM memory_vectors AS v
+            WHERE v.project = scope.project AND v.partition = $2 AND v.model = $3
+            OFFSET 0
+        ) AS near
+        INNER JOIN (
+            SELECT there.key, there.version
+            FROM memory AS there
+            WHERE
+                there.project = scope.project AND there.partition = $2
+                AND (there.expires_at IS NULL OR there.expires_at > now())
+            OFFSET 0
+        ) AS live USING (key, version)
+        ORDER BY near.distance, near.key
+        LIMIT $5
+    ) AS best
+    INNER JOIN memory AS m ON m.project = scope.project AND m.partition = $2 AND m.key = best.key
     OFFSET 0
 ) AS e
 ORDER BY e.distance, e.key;

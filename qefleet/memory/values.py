@@ -20,7 +20,7 @@ VALUE_MAX_BYTES = 16 * 2**20
 TTL_MAX = timedelta(days=36_525)
 WORDS_MAX = 2_000
 """Different words of one value that count."""
-WORD_MAX = 64
+WORD_MAX = 32
 
 _ESCAPE = re.compile(r"\\(?:u[0-9a-f]{4}|.)")
 _WORD = re.compile(r"[^\W_]+")

@@ -149,7 +149,7 @@ CREATE TABLE memory (
     step text,
     project text NOT NULL,
     exact bytea,
-    words text [] NOT NULL DEFAULT '{}',
+    words tsvector NOT NULL DEFAULT '',
     PRIMARY KEY (project, partition, key)
 );
 CREATE INDEX memory_expiring ON memory (expires_at) WHERE expires_at IS NOT NULL;

@@ -1,8 +1,9 @@
 """100,000 keys: what the memory costs over plain SQL on the same table, in one run.
 
 `pytest -m soak tests/soak/test_memory_speed.py -s` prints the table that stands in docs/memory.md.
-Plain SQL is what somebody writes who knows the table: as the runtime role, on a connection whose project is
-set once. So all that the memory does by itself is counted: naming the project, words, exact values, types.
+Plain SQL is what somebody writes who knows the table: as the runtime role, through a pool of the same kind
+whose connections have the project set once. So all that the memory does by itself is counted: naming the
+project, words, exact values, types.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import pytest
 
 from qefleet.memory.embedding import Embedder
 from qefleet.memory.postgres import PostgresMemory
+from qefleet.memory.values import words_of
 from qefleet.sql.database import open_pool
+from qefleet.sql.roles import become_runtime
 from qefleet.testing.postgres import ThrowAwayPostgres
 
 KEYS = 100_000
@@ -45,8 +48,10 @@ ORDER BY key LIMIT 100
 """
 FIND = """
 SELECT key, value, version, updated_at FROM memory
-WHERE project = $1 AND partition = 'default' AND words && $2 AND (expires_at IS NULL OR expires_at > now())
-ORDER BY (SELECT count(*) FROM unnest($2::text[]) AS asked (word) WHERE asked.word = ANY(words)) DESC, key
+WHERE
+    project = $1 AND partition = 'default' AND words @@ $2::text::tsquery
+    AND (expires_at IS NULL OR expires_at > now())
+ORDER BY ts_rank(words, $2::text::tsquery) DESC, key
 LIMIT 5
 """
 RECALL = """
@@ -77,8 +82,9 @@ async def test_overhead_over_plain_sql(postgres: ThrowAwayPostgres) -> None:
     async with postgres.database() as dsn, await open_pool(dsn) as pool:
         await _fill(dsn)
         memory = PostgresMemory(pool, project=PROJECT, embedder=Dice())
-        async with pool.acquire() as plain:
-            await plain.execute("SELECT set_config('qe.project', $1, false)", PROJECT)
+        async with await asyncpg.create_pool(
+            dsn, min_size=0, init=_as_we_do, server_settings={"qe.project": PROJECT}
+        ) as plain:
             measured = {
                 name: await _side_by_side(name, ours, theirs)
                 for name, (ours, theirs) in _pairs(memory, plain, Dice()).items()
@@ -95,9 +101,7 @@ async def test_overhead_over_plain_sql(postgres: ThrowAwayPostgres) -> None:
 Work = Callable[[], Awaitable[object]]
 
 
-def _pairs(
-    memory: PostgresMemory, plain: asyncpg.Connection, embedder: Embedder
-) -> dict[str, tuple[Work, Work]]:
+def _pairs(memory: PostgresMemory, plain: asyncpg.Pool, embedder: Embedder) -> dict[str, tuple[Work, Work]]:
     dice = random.Random(1)
 
     def key() -> str:
@@ -129,7 +133,7 @@ def _pairs(
         "prefix search": (lambda: memory.search(f"{key()[:-1]}*"), search_plainly),
         "find": (
             lambda: memory.find(" ".join(words()), limit=5),
-            lambda: plain.fetch(FIND, PROJECT, words()),
+            lambda: plain.fetch(FIND, PROJECT, " | ".join(words())),
         ),
         "recall": (lambda: memory.recall(key(), 5), recall_plainly),
     }
@@ -149,6 +153,11 @@ async def _side_by_side(name: str, ours: Work, theirs: Work) -> tuple[list[float
     return taken
 
 
+async def _as_we_do(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+    await become_runtime(connection)
+
+
 def _value(dice: random.Random) -> dict[str, Any]:
     return {
         "headline": " ".join(f"word{dice.randrange(5_000)}" for _ in range(10)),
@@ -158,8 +167,6 @@ def _value(dice: random.Random) -> dict[str, Any]:
 
 
 async def _fill(dsn: str) -> None:
-    from qefleet.memory.values import words_of  # noqa: PLC0415
-
     dice = random.Random(0)
     owner = await asyncpg.connect(dsn)
     entries, vectors = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
@@ -169,7 +176,8 @@ async def _fill(dsn: str) -> None:
         entries.append((PROJECT, key, text, words_of(key, text)))
         vectors.append((PROJECT, key, [dice.gauss(0, 1) for _ in range(384)]))
     await owner.executemany(
-        "INSERT INTO memory (project, key, value, words) VALUES ($1, $2, $3, $4)", entries
+        "INSERT INTO memory (project, key, value, words) VALUES ($1, $2, $3, array_to_tsvector($4::text[]))",
+        entries,
     )
     await owner.executemany(
         "INSERT INTO memory_vectors (project, partition, key, model, version, embedding)"

@@ -68,6 +68,7 @@ def create_pool(
     timeout: float = 60,
     command_timeout: float | None = None,
     init: Callable[[Connection], Awaitable[None]] | None = None,
+    server_settings: Mapping[str, str] | None = None,
 ) -> Awaitable[Pool]: ...
 async def connect(dsn: str, *, timeout: float = 60, command_timeout: float | None = None) -> Connection: ...
 

@@ -5,17 +5,17 @@
 
 ALTER TABLE memory ADD COLUMN project text NOT NULL DEFAULT 'default';
 ALTER TABLE memory ADD COLUMN exact bytea;
-ALTER TABLE memory ADD COLUMN words text [] NOT NULL DEFAULT '{}';
+ALTER TABLE memory ADD COLUMN words tsvector NOT NULL DEFAULT '';
 UPDATE memory SET
     project = coalesce(
         (SELECT r.snapshot ->> 'name' FROM runs AS r WHERE r.run_id = memory.run_id), 'default'
     ),
     words = coalesce(
         (
-            SELECT array_agg(DISTINCT left(found.word [1], 64))
+            SELECT array_to_tsvector(array_agg(DISTINCT left(found.word [1], 32)))
             FROM regexp_matches(lower(key || ' ' || value::text), '[[:alnum:]]+', 'g') AS found (word)
         ),
-        '{}'
+        ''
     );
 -- squawk-ignore ban-drop-default
 ALTER TABLE memory ALTER COLUMN project DROP DEFAULT;
