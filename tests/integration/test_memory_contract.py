@@ -245,7 +245,11 @@ async def test_pydantic_values_are_kept_as_json(memory: Memory) -> None:
     assert entry.value == {"results": [{"at": "2026-01-02T00:00:00Z", "parts": [1]}]}
 
 
-@pytest.mark.parametrize("value", [float("nan"), [float("inf")], object(), {(1, 2): 3}], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), [float("inf")], object(), {(1, 2): 3}],
+    ids=["nan", "inf", "object", "tuple as key"],
+)
 async def test_what_is_no_json_is_refused_by_name(memory: Memory, value: Any) -> None:
     """The error names the key, and nothing is written."""
     with pytest.raises(InvalidInput, match="value of 'some/key'"):
