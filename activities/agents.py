@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from activities.edge import implements
+from qefleet.contracts.learning import Choice, Rewarded
 from qefleet.contracts.ports import AgentPort
 from qefleet.contracts.steps import (
     Answer,
+    ChooseStrategy,
     Conclude,
     Finding,
     Judge,
     Recorded,
     RecordStep,
+    RewardStrategy,
     Round,
     StepRef,
     SumUp,
@@ -38,6 +41,14 @@ class AgentActivities(AgentPort):
     @implements(AgentPort.operate)
     async def operate(self, request: StepRef) -> Answer:
         return await self._steps.operate(request)
+
+    @implements(AgentPort.choose_strategy)
+    async def choose_strategy(self, request: ChooseStrategy) -> Choice:
+        return await self._steps.choose_strategy(request)
+
+    @implements(AgentPort.reward_strategy)
+    async def reward_strategy(self, request: RewardStrategy) -> Rewarded:
+        return await self._steps.reward_strategy(request)
 
     @implements(AgentPort.propose)
     async def propose(self, request: Round) -> Answer:

@@ -30,6 +30,7 @@ from qefleet.fleet.steps import Steps
 from qefleet.fleet.store import RunStore
 from qefleet.flows import all_shipped
 from qefleet.graphs.operate import GraphOperations
+from qefleet.learning.store import LearningStore
 from qefleet.llm.client import ModelClient
 from qefleet.llm.models import ModelChoice
 from qefleet.memory.artifacts import Artifacts
@@ -96,6 +97,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             artifacts=artifacts,
             models=models,
             flows=all_shipped(),
+            learns=settings.learning,
             notes=("code was run unconfined: --unsafe-no-sandbox",) if settings.unsafe_no_sandbox else (),
         )
         steps = Steps(
@@ -108,6 +110,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             operations=GraphOperations(
                 pool=pool, gateway_url=settings.gateway.url, secret=settings.gateway.secret
             ),
+            learning=LearningStore(pool),
             allowed_hosts=settings.allowed_hosts,
         )
         version = deployment_version(settings)
@@ -128,6 +131,8 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 of_agents.measure,
                 of_agents.judge,
                 of_agents.operate,
+                of_agents.choose_strategy,
+                of_agents.reward_strategy,
                 of_agents.propose,
                 of_agents.draft,
                 of_agents.try_proposal,

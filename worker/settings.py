@@ -138,6 +138,8 @@ class Settings:
     ports: Ports
     rollout: Rollout
     unsafe_no_sandbox: bool
+    learning: bool
+    """`QE_LEARNING`: strategies are chosen by what was rewarded, where a run doesn't say otherwise."""
     allowed_hosts: frozenset[str]
     """`QE_ALLOWED_HOSTS`: `host` or `host:port`, with commas between: whom agents may send requests to."""
     ci: Ci
@@ -182,6 +184,7 @@ class Settings:
             ),
             rollout=Rollout(build_id=read.build_id, make_current=read.make_current),
             unsafe_no_sandbox=read.unsafe_no_sandbox,
+            learning=read.learning == "on",
             allowed_hosts=frozenset(part.strip() for part in read.allowed_hosts.split(",") if part.strip()),
             ci=_ci(os.environ),
             environment=dotenv | dict(os.environ),
@@ -316,6 +319,7 @@ class _Environment(BaseSettings):
     local_model_url: HttpUrl | None = None
     local_model_port: Port | None = None
     unsafe_no_sandbox: bool = False
+    learning: Literal["on", "off"] = "off"
     allowed_hosts: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\[\], -]*$")] = ""
     prices: Path | None = None
     build_id: BuildId | None = None

@@ -15,14 +15,17 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from qefleet.contracts.base import Digest
+from qefleet.contracts.learning import Choice
 from qefleet.contracts.ports import AgentPort
 from qefleet.contracts.runs import AgentResult, StepError, StepStatus, Usage
 from qefleet.contracts.steps import (
     Answer,
+    ChooseStrategy,
     Conclude,
     Finding,
     Judge,
     RecordStep,
+    RewardStrategy,
     Round,
     StepPlan,
     StepRef,
@@ -188,6 +191,8 @@ class _Loop:
         self._error: StepError | None = None
         self._usage = Usage()
         self._kept = 0
+        self._tells = True
+        """What came of the item in hand tells something of its strategy."""
 
     async def run(self, finding: Finding) -> tuple[Finding, StepError | None]:
         assert finding.state is not None, "a finding with work has a state"
@@ -201,7 +206,7 @@ class _Loop:
             so_far = f"{self._kept} kept; " if position else ""
             self._view.say(self._step.step, f"{so_far}{position + 1}/{len(finding.work)} {item.title}")
             await self._scope.control.may_go_on()
-            state = await self._work_on(item, state)
+            state = await self._learn_on(item, position, state)
             if self._error:
                 break
         final = await self._scope.call(
@@ -216,9 +221,30 @@ class _Loop:
         minutes = self._step.max_minutes
         return workflow.now() + timedelta(minutes=minutes) if minutes else None
 
-    async def _work_on(self, item: WorkItem, state: str) -> str:
+    async def _learn_on(self, item: WorkItem, position: int, state: str) -> str:
+        """Work on an item by a strategy that is chosen for it and rewarded, or as ever where none is."""
+        if self._step.policy == "off":
+            return await self._work_on(item, state, None)
+        ref, label = self._ref.model_dump(exclude={"earlier"}), f"{self._title}: {item.title}"
+        choose = ChooseStrategy(**ref, item=item.id, position=position, state=state)
+        try:
+            choice = await self._scope.call(AgentPort.choose_strategy, choose, RECORDING, f"{label}: choose")
+        except ActivityError as failure:
+            self._forgive(failure, label)
+            return state
+        self._tells = True
+        state = await self._work_on(item, state, choice)
+        if self._tells:
+            reward = RewardStrategy(**ref, item=item.id, position=position, state=state)
+            await self._scope.call(
+                AgentPort.reward_strategy, reward, RECORDING, f"{label}: reward {choice.strategy}"
+            )
+        return state
+
+    async def _work_on(self, item: WorkItem, state: str, choice: Choice | None) -> str:
         feedback = None
-        rounds = self._step.max_rounds if self._scope.plan.uses_model else 1
+        asks = choice.uses_model if choice else self._scope.plan.uses_model
+        rounds = self._step.max_rounds if asks else 1
         for number in range(1, rounds + 1):
             proposal = Round(
                 **self._ref.model_dump(exclude={"earlier"}),
@@ -226,9 +252,10 @@ class _Loop:
                 round=number,
                 state=state,
                 feedback=feedback,
+                strategy=choice.strategy if choice else None,
             )
             label = f"{self._title}: {item.title}, round {number}"
-            answer = await self._propose(proposal, label)
+            answer = await self._propose(proposal, label, asks=asks)
             if answer is None or answer.content is None:
                 return state
             verdict = await self._try(proposal, answer.content, label)
@@ -241,10 +268,10 @@ class _Loop:
                 break
         return state
 
-    async def _propose(self, proposal: Round, label: str) -> Answer | None:
-        """A model's proposal, or a tool's where no model is used; None when none is to be had."""
+    async def _propose(self, proposal: Round, label: str, *, asks: bool) -> Answer | None:
+        """A model's proposal, or a tool's where no model is asked; None when none is to be had."""
         try:
-            if not self._scope.plan.uses_model:
+            if not asks:
                 return await self._scope.call(AgentPort.draft, proposal, MEASURING, f"{label}: draft")
             answer = await self._scope.call(AgentPort.propose, proposal, ASKING, f"{label}: propose")
         except ActivityError as failure:
@@ -269,6 +296,7 @@ class _Loop:
     def _forgive(self, failure: ActivityError, label: str) -> None:
         """One item's failure costs that item; what ends the loop is remembered."""
         error = step_error(failure)
+        self._tells = error.type == "ModelUnusable"
         if error.type in _ENDS_LOOP:
             self._error = error
         self._notes.append(f"{label}: {error.type}: {error.message}")

@@ -15,7 +15,9 @@ from pydantic import BaseModel
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.changes import Changes
 from qefleet.contracts.commands import AgentHistory
+from qefleet.contracts.generation import KeptTest
 from qefleet.contracts.items import Item, ItemList
+from qefleet.contracts.learning import Features, Gains, Strategy
 from qefleet.contracts.runs import AgentResult, Limit, Thresholds
 from qefleet.contracts.steps import Finding, Verdict
 from qefleet.llm.models import Tier
@@ -130,6 +132,41 @@ class Loop(Protocol):
         ...
 
 
+class Learner(Protocol):
+    """The part of a looped agent that lets the way to a proposal be chosen, and says what it gained."""
+
+    async def features(self, ctx: StepContext, item: str, state: Digest, model: str) -> Features:
+        """The state that the choice is made in."""
+        ...
+
+    async def question_by(
+        self,
+        ctx: StepContext,
+        item: str,
+        state: Digest,
+        feedback: str | None,
+        *,
+        strategy: Strategy | None,
+        recalled: str,
+    ) -> Question[Any]:
+        """What a model is asked by a strategy; `recalled` is text of what has worked, or empty."""
+        ...
+
+    async def draft_by(
+        self, ctx: StepContext, item: str, state: Digest, strategy: Strategy
+    ) -> BaseModel | None:
+        """A proposal by a strategy without a model; None when it has none."""
+        ...
+
+    async def gains(self, ctx: StepContext, item: str, state: Digest) -> Gains:
+        """What was measured of the item's rounds."""
+        ...
+
+    async def lessons(self, ctx: StepContext, item: str, state: Digest) -> list[KeptTest]:
+        """What was kept for the item, to be recalled for similar ones."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
     """What a model is asked about a finding's evidence."""
@@ -187,6 +224,7 @@ class Agent:
         options: Type of its options, all with defaults.
         judgement: What a model is asked afterwards, if anything.
         loop: For agents that propose and try.
+        learner: For those of them that have several ways to propose.
         gates: Its findings carry a decision.
     """
 
@@ -201,4 +239,5 @@ class Agent:
     options: type[Model] = NoOptions
     judgement: Judgement | None = None
     loop: Loop | None = None
+    learner: Learner | None = None
     gates: bool = False

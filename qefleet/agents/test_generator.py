@@ -13,20 +13,20 @@ from qefleet.agents.agent import Agent, LoopOptions, Measure, StepContext
 from qefleet.agents.evidence import keep_all
 from qefleet.agents.measures import COVERAGE_BEFORE, TESTS
 from qefleet.agents.parts import is_about
-from qefleet.agents.prompt import load_prompt
+from qefleet.agents.strategies import draft_tests, gains_of, prompt_of
 from qefleet.contracts.base import Digest, Model
-from qefleet.contracts.generation import Filter, GenerationDetails, GenerationState, Segment
+from qefleet.contracts.generation import Filter, GenerationDetails, GenerationState, KeptTest, Segment
 from qefleet.contracts.generation import Verdict as TestVerdict
 from qefleet.contracts.items import Item
+from qefleet.contracts.learning import Features, Gains, Strategy
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun
 from qefleet.contracts.runs import AgentResult
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
+from qefleet.learning.features import features_of
 from qefleet.llm.question import Question
 from qefleet.llm.source_text import python_source
 from qefleet.tools.candidates import begin_generation, judge_proposal
 from qefleet.tools.coverage import coverage_metrics
-from qefleet.tools.doctests import propose_from_docstring
-from qefleet.tools.ghostwriter import ghostwrite
 from qefleet.tools.keep import kept_files
 from qefleet.tools.project import read_layout
 from qefleet.tools.segments import find_segments
@@ -70,6 +70,8 @@ class GenerationProgress(Model):
     segments: list[Segment]
     generation: GenerationState
     verdicts: list[TestVerdict] = []
+    gains: dict[str, Gains] = {}
+    """By item: what its rounds gave and took."""
     base: Measurement
 
 
@@ -172,10 +174,25 @@ class _Generation:
     async def question(
         self, ctx: StepContext, item: str, state: Digest, feedback: str | None
     ) -> Question[TestProposal]:
+        return await self.question_by(ctx, item, state, feedback, strategy=None, recalled="")
+
+    async def question_by(
+        self,
+        ctx: StepContext,
+        item: str,
+        state: Digest,
+        feedback: str | None,
+        *,
+        strategy: Strategy | None,
+        recalled: str,
+    ) -> Question[TestProposal]:
+        """What a model is asked where a strategy was chosen; `recalled` are tests kept for similar code."""
         progress = await _load(ctx, state)
         segment = _segment(progress, item)
-        prompt = load_prompt("test-generator")
+        prompt = prompt_of(strategy)
         context = {"source": _source(segment, progress.generation)}
+        if recalled:
+            context["tests that were kept for similar code of this project"] = recalled
         if feedback:
             context["what happened to your last tests"] = feedback
         return Question(
@@ -190,13 +207,32 @@ class _Generation:
 
     async def draft(self, ctx: StepContext, item: str, state: Digest) -> TestProposal | None:
         """Docstring examples and the ghostwriter's forms; they go through the same filters."""
+        return await self.draft_by(ctx, item, state, Strategy.TOOLS)
+
+    async def draft_by(
+        self, ctx: StepContext, item: str, state: Digest, strategy: Strategy
+    ) -> TestProposal | None:
+        """What one of the strategies without a model proposes."""
         segment = _segment(await _load(ctx, state), item)
         async with ctx.workspace() as workspace:
-            tree = read_source(workspace.project / segment.file)
-            examples = propose_from_docstring(segment, tree) if tree else None
-            forms = await ghostwrite(workspace, segment)
-        texts = [text for text in (examples, *forms) if text]
-        return TestProposal(tests="\n\n".join(texts)) if texts else None
+            tests = await draft_tests(workspace, segment, strategy)
+        return TestProposal(tests=tests) if tests else None
+
+    async def features(self, ctx: StepContext, item: str, state: Digest, model: str) -> Features:
+        """The state that a strategy is chosen in."""
+        segment = _segment(await _load(ctx, state), item)
+        async with ctx.workspace() as workspace:
+            return features_of(segment, read_source(workspace.project / segment.file), model=model)
+
+    async def gains(self, ctx: StepContext, item: str, state: Digest) -> Gains:
+        """What the item's rounds gave and took."""
+        progress = await _load(ctx, state)
+        segment = _segment(progress, item)
+        return progress.gains.get(item, gains_of(segment, ()))
+
+    async def lessons(self, ctx: StepContext, item: str, state: Digest) -> list[KeptTest]:
+        """The tests that were kept for the item."""
+        return [test for test in (await _load(ctx, state)).generation.kept if test.segment == item]
 
     async def try_proposal(
         self, ctx: StepContext, item: str, proposal: TestProposal, state: Digest
@@ -212,6 +248,7 @@ class _Generation:
             if verdict.filter:
                 counts[verdict.filter] = counts.get(verdict.filter, 0) + 1
         feedback = "\n\n".join(f"{v.test}: {v.reason}\n{v.feedback}".strip() for v in rejected)
+        gained = progress.gains.get(item, Gains()) + gains_of(segment, judged.verdicts)
         total, proposed = len(judged.state.kept), judged.state.proposed
         tally = _tally(len(kept), counts)
         return Verdict(
@@ -221,6 +258,7 @@ class _Generation:
                     update={
                         "generation": judged.state,
                         "verdicts": [*progress.verdicts, *judged.verdicts][:_LISTED_VERDICTS],
+                        "gains": progress.gains | {item: gained},
                     }
                 ),
             ),
@@ -363,6 +401,8 @@ async def _keep_text(ctx: StepContext, text: str) -> Digest:
     return (await ctx.artifacts.put(text.encode(), name="feedback.txt", media_type="text/plain")).digest
 
 
+_GENERATING = _Generation()
+
 TEST_GENERATOR = Agent(
     id="test-generator",
     title="test-generator",
@@ -372,6 +412,7 @@ TEST_GENERATOR = Agent(
     measures=(*TESTS, *COVERAGE_BEFORE, *_GENERATION),
     options=TestGeneratorOptions,
     measure=_measure,
-    loop=_Generation(),
+    loop=_GENERATING,
+    learner=_GENERATING,
     memory_key="patterns/test-generator",
 )

@@ -9,10 +9,12 @@ from __future__ import annotations
 from temporalio import activity
 
 from qefleet.contracts.items import ItemList, ItemPage
+from qefleet.contracts.learning import Choice, Rewarded
 from qefleet.contracts.steps import (
     AddedSteps,
     AddSteps,
     Answer,
+    ChooseStrategy,
     Closed,
     CloseRun,
     Conclude,
@@ -24,6 +26,7 @@ from qefleet.contracts.steps import (
     RecordApproval,
     Recorded,
     RecordStep,
+    RewardStrategy,
     Round,
     RunRef,
     StepRef,
@@ -96,6 +99,16 @@ class AgentPort:
     @activity.defn(name="operate")
     async def operate(self, request: StepRef) -> Answer:
         """Do what a node of a lionagi graph does: one call of a Branch's method."""
+        raise NotImplementedError
+
+    @activity.defn(name="choose_strategy")
+    async def choose_strategy(self, request: ChooseStrategy) -> Choice:
+        """Choose how to come by a proposal for an item; the first choice stands."""
+        raise NotImplementedError
+
+    @activity.defn(name="reward_strategy")
+    async def reward_strategy(self, request: RewardStrategy) -> Rewarded:
+        """Reward a choice by what was measured, and learn from it, once."""
         raise NotImplementedError
 
     @activity.defn(name="propose")

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.items import ItemList
+from qefleet.contracts.learning import Policy
 from qefleet.contracts.measured import ArtifactRef, Measurement
 from qefleet.contracts.targets import Environment, Snapshot, Target
 
@@ -127,6 +128,11 @@ class RunOptions(Model):
     """A person is asked before the gate's decision is final."""
     base: GitRef | None = None
     """Diff mode: only what changed since this commit, branch or tag of the target's repository is gated."""
+    policy: Policy | None = None
+    """How strategies are chosen where several ways exist: `learned`, `off`, or a strategy that is followed
+    everywhere; the worker's `QE_LEARNING` without it."""
+    policy_seed: int | None = None
+    """What chance is drawn from while exploring; the run's id without it."""
     priority: Annotated[int, Field(ge=1, le=5)] = 3
     """1 goes before 5 where tasks wait for a worker; among equals, targets take turns."""
 

@@ -12,6 +12,7 @@ from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.conditions import Condition, Evaluation
 from qefleet.contracts.flows import FlowStep
 from qefleet.contracts.items import Item, ItemList
+from qefleet.contracts.learning import Policy, Strategy
 from qefleet.contracts.measured import ArtifactRef, Measurement
 from qefleet.contracts.operations import Operation
 from qefleet.contracts.patterns import StepSpec
@@ -80,6 +81,8 @@ class StepPlan(Model):
     approval: Approval | None = None
     needs_judgement: bool = False
     """Fails where a model was asked and gave nothing usable: the judgement is its work."""
+    policy: Policy = "off"
+    """How strategies are chosen for the items of its loop; `off` for an agent that has no choice."""
     operation: Operation | None = None
     """For a node of a lionagi graph: what it does in place of measuring."""
 
@@ -214,6 +217,8 @@ class Round(StepRef):
     state: Digest
     feedback: Digest | None = None
     """Artifact: what was wrong with the proposal of the round before."""
+    strategy: Strategy | None = None
+    """How to come by a proposal; null does as the agent does where nothing is learned."""
 
 
 class Answer(Model):
@@ -247,6 +252,25 @@ class Verdict(Model):
     done: bool
     """Nothing more is to be gained from this item."""
     headline: str
+
+
+class ChooseStrategy(StepRef):
+    """Asks for a strategy for an item; the first choice stands, however often it is asked for."""
+
+    item: str
+    position: int
+    """Of the item among the step's."""
+    state: Digest
+    """The loop's."""
+
+
+class RewardStrategy(StepRef):
+    """Asks for an item's reward to be taken from what was measured, and learnt from, once."""
+
+    item: str
+    position: int
+    state: Digest
+    """The loop's, after the item."""
 
 
 class Conclude(StepRef):

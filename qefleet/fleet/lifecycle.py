@@ -12,7 +12,9 @@ from qefleet.agents.catalogue import Catalogue
 from qefleet.agents.checks import check_condition, check_limits, check_options
 from qefleet.contracts.flows import FlowStep, ancestors
 from qefleet.contracts.items import Item, ItemList, ItemPage
+from qefleet.contracts.learning import Policy, Strategy
 from qefleet.contracts.patterns import StepSpec
+from qefleet.contracts.runs import RunOptions
 from qefleet.contracts.steps import (
     AddedSteps,
     AddSteps,
@@ -32,7 +34,7 @@ from qefleet.errors import InvalidInput, TargetError
 from qefleet.fleet.report import write_report
 from qefleet.fleet.store import RunStore
 from qefleet.graphs.operate import AGENT as GRAPH_AGENT
-from qefleet.llm.models import ModelChoice
+from qefleet.llm.models import NO_MODEL, ModelChoice
 from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.workspace import Workspaces
 
@@ -49,6 +51,7 @@ class Lifecycle:
         artifacts: Where reports and patches are kept.
         models: Which model is asked where the input names none.
         flows: Flows that ship with the fleet, by name.
+        learns: Strategies are chosen by what was rewarded, where a run doesn't say otherwise.
         notes: What every run's result is to say, such as that code is run unconfined.
     """
 
@@ -61,6 +64,7 @@ class Lifecycle:
         artifacts: Artifacts,
         models: ModelChoice,
         flows: Mapping[str, Sequence[FlowStep]],
+        learns: bool = False,
         notes: tuple[str, ...] = (),
     ) -> None:
         self._catalogue = catalogue
@@ -69,6 +73,7 @@ class Lifecycle:
         self._artifacts = artifacts
         self._models = models
         self._flows = flows
+        self._learns = learns
         self._notes = notes
 
     async def open(self, request: OpenRun) -> Plan:
@@ -85,11 +90,12 @@ class Lifecycle:
             )
         flow = self._flow(request, notes)
         specs = [*request.steps, *_specs_of(flow)]
+        policy = self._policy(request.input, model)
         target = request.input.target
         plan = Plan(
             target=str(target) if target else "a lionagi graph",
             model=model,
-            steps=[*map(self._step, specs), *_operations_of(flow)],
+            steps=[*(self._step(spec, policy) for spec in specs), *_operations_of(flow)],
             notes=notes,
             approval=request.input.approval,
             flow=flow,
@@ -108,7 +114,9 @@ class Lifecycle:
         Raises:
             InvalidInput: An agent or an option is wrong; `field` names it.
         """
-        steps = [self._step(spec) for spec in request.steps]
+        entry = await self._store.load(request.run)
+        policy = self._policy(entry.input, entry.plan.model)
+        steps = [self._step(spec, policy) for spec in request.steps]
         await self._store.add_steps(request.run, steps)
         return AddedSteps(steps=steps)
 
@@ -128,7 +136,18 @@ class Lifecycle:
         notes += [f"{name} is left out: the fleet has no such agent" for name in sorted(missing)]
         return [without(step, missing) for step in steps if step.id not in missing]
 
-    def _step(self, spec: StepSpec) -> StepPlan:
+    def _policy(self, asked: RunOptions, model: str) -> Policy:
+        """How strategies are chosen.
+
+        Raises:
+            InvalidInput: The strategy asks a model, and the run has none.
+        """
+        policy = asked.policy or ("learned" if self._learns else "off")
+        if isinstance(policy, Strategy) and policy.uses_model and model == NO_MODEL:
+            raise InvalidInput("policy", f"{policy} asks a model, and the run has none")
+        return policy
+
+    def _step(self, spec: StepSpec, policy: Policy) -> StepPlan:
         agent = self._catalogue.get(spec.spec.agent, field=agent_field(spec))
         options = check_options(agent, spec.spec.options, field=f"{spec.field}.options")
         loop = options if isinstance(options, LoopOptions) else LoopOptions(max_rounds=1)
@@ -138,6 +157,7 @@ class Lifecycle:
             title=agent.title,
             on_failure=spec.spec.on_failure,
             looped=agent.loop is not None,
+            policy=policy if agent.learner else "off",
             max_rounds=loop.max_rounds,
             max_minutes=loop.max_minutes,
             options=spec.spec.options,

@@ -9,19 +9,22 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from qefleet.agents.agent import Agent, Judgement, Loop, StepContext
+from qefleet.agents.agent import Agent, Judgement, Learner, Loop, StepContext
 from qefleet.agents.catalogue import Catalogue
 from qefleet.agents.citations import check_citations
 from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.base import Digest
 from qefleet.contracts.changes import Changes
+from qefleet.contracts.learning import Choice, Gains, Rewarded
 from qefleet.contracts.steps import (
     Answer,
+    ChooseStrategy,
     Conclude,
     Finding,
     Judge,
     Recorded,
     RecordStep,
+    RewardStrategy,
     Round,
     StepRef,
     SumUp,
@@ -34,6 +37,7 @@ from qefleet.fleet.store import RunEntry, RunStore
 from qefleet.graphs.dependencies import as_dependencies
 from qefleet.graphs.operate import AGENT as GRAPH_AGENT
 from qefleet.graphs.operate import GraphOperations
+from qefleet.learning.store import LearningStore
 from qefleet.llm.client import ModelClient, Question
 from qefleet.llm.models import ModelChoice
 from qefleet.llm.tokens import CallIdentity
@@ -57,6 +61,7 @@ class Steps:
         client: ModelClient,
         models: ModelChoice,
         operations: GraphOperations,
+        learning: LearningStore,
         allowed_hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._catalogue = catalogue
@@ -66,12 +71,40 @@ class Steps:
         self._client = client
         self._models = models
         self._operations = operations
+        self._learning = learning
         self._allowed_hosts = allowed_hosts
 
     async def measure(self, step: StepRef) -> Finding:
         """Run the agent's tools."""
         agent, _, ctx = await self._context(step)
         return await agent.measure(ctx)
+
+    async def choose_strategy(self, request: ChooseStrategy) -> Choice:
+        """Choose an item's strategy; the first choice stands, so that a retry goes on with it."""
+        if stands := await self._learning.chosen(request):
+            return stands
+        agent, entry, ctx = await self._context(request)
+        model = self._models.for_tier(agent.tier, entry.plan.model)
+        features = await _learner_of(agent).features(ctx, request.item, request.state, model)
+        return await self._learning.choose(
+            request,
+            features,
+            agent=agent.id,
+            policy=entry.step(request.planned).policy,
+            seed=entry.input.policy_seed,
+        )
+
+    async def reward_strategy(self, request: RewardStrategy) -> Rewarded:
+        """Reward an item's choice by what was measured and paid, once."""
+        agent, _, ctx = await self._context(request)
+        learner = _learner_of(agent)
+        gains = await learner.gains(ctx, request.item, request.state)
+        paid = await self._store.usage(request.run, f"{request.step}/{request.item}")
+        gains += Gains(
+            input_tokens=paid.input_tokens, output_tokens=paid.output_tokens, cost_usd=paid.cost_usd or 0.0
+        )
+        lessons = await learner.lessons(ctx, request.item, request.state)
+        return Rewarded(reward=await self._learning.reward(request, gains, lessons))
 
     async def propose(self, request: Round) -> Answer:
         """Ask a model for a proposal.
@@ -82,13 +115,26 @@ class Steps:
         """
         agent, entry, ctx = await self._context(request)
         feedback = await self._text(request.feedback)
-        question = await _loop_of(agent).question(ctx, request.item, request.state, feedback)
+        if request.strategy is None:
+            question = await _loop_of(agent).question(ctx, request.item, request.state, feedback)
+        else:
+            question = await _learner_of(agent).question_by(
+                ctx,
+                request.item,
+                request.state,
+                feedback,
+                strategy=request.strategy,
+                recalled=await self._learning.recalled(request.run, request.step, request.item),
+            )
         return await self._ask(agent, entry, question, f"{request.step}/{request.item}/{request.round}")
 
     async def draft(self, request: Round) -> Answer:
         """Have tools propose something, without a model."""
         agent, _, ctx = await self._context(request)
-        proposal = await _loop_of(agent).draft(ctx, request.item, request.state)
+        if request.strategy is None:
+            proposal = await _loop_of(agent).draft(ctx, request.item, request.state)
+        else:
+            proposal = await _learner_of(agent).draft_by(ctx, request.item, request.state, request.strategy)
         return Answer(content=await self._keep(proposal) if proposal else None)
 
     async def try_proposal(self, request: Trial) -> Verdict:
@@ -250,6 +296,11 @@ def _check_answer(judgement: Judgement, ctx: StepContext, evidence: bytes, answe
     check_citations(answer, evidence)
     if judgement.check:
         judgement.check(ctx, answer)
+
+
+def _learner_of(agent: Agent) -> Learner:
+    assert agent.learner is not None, f"{agent.id} has nothing to choose"
+    return agent.learner
 
 
 def _loop_of(agent: Agent) -> Loop:

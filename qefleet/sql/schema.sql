@@ -267,6 +267,32 @@ CREATE TABLE q_values (
     PRIMARY KEY (agent, state_key, action)
 );
 
+CREATE TABLE choices (
+    run_id uuid NOT NULL,
+    step text NOT NULL,
+    item text NOT NULL,
+    ordinal bigint NOT NULL,
+    agent text NOT NULL,
+    project text NOT NULL,
+    policy text NOT NULL,
+    state_key text NOT NULL,
+    state jsonb NOT NULL,
+    strategy text NOT NULL,
+    reason text NOT NULL,
+    alternatives jsonb NOT NULL,
+    epsilon double precision NOT NULL,
+    rewards_before bigint NOT NULL,
+    recalled text [] NOT NULL,
+    reward double precision,
+    value_before double precision,
+    value_after double precision,
+    chosen_at timestamptz NOT NULL DEFAULT now(),
+    rewarded_at timestamptz,
+    PRIMARY KEY (run_id, step, item),
+    CONSTRAINT choices_reason_known CHECK (reason IN ('fixed', 'explored', 'untried', 'best'))
+);
+CREATE INDEX choices_by_agent ON choices (agent, chosen_at);
+
 CREATE TABLE patterns (
     pattern_id text PRIMARY KEY,
     agent text NOT NULL,
@@ -278,6 +304,10 @@ CREATE TABLE patterns (
     run_id uuid,
     step text,
     created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    project text NOT NULL DEFAULT '',
+    score double precision NOT NULL DEFAULT 0,
+    retired_at timestamptz
 );
 CREATE INDEX patterns_by_agent ON patterns (agent, name);
+CREATE INDEX patterns_by_project ON patterns (agent, project);

@@ -10,6 +10,7 @@ from typing import Any
 from temporalio import activity
 
 from qefleet.contracts.items import ItemList, ItemPage
+from qefleet.contracts.learning import Choice, Policy, Rewarded, Strategy
 from qefleet.contracts.measured import ArtifactRef, Measured
 from qefleet.contracts.patterns import StepSpec
 from qefleet.contracts.ports import AgentPort, RunPort
@@ -18,6 +19,7 @@ from qefleet.contracts.steps import (
     AddedSteps,
     AddSteps,
     Answer,
+    ChooseStrategy,
     Closed,
     CloseRun,
     Conclude,
@@ -30,6 +32,7 @@ from qefleet.contracts.steps import (
     RecordApproval,
     Recorded,
     RecordStep,
+    RewardStrategy,
     Round,
     RunRef,
     StepPlan,
@@ -100,6 +103,8 @@ class FakeFleet(RunPort, AgentPort):
             self.close_run,
             self.measure,
             self.judge,
+            self.choose_strategy,
+            self.reward_strategy,
             self.propose,
             self.draft,
             self.try_proposal,
@@ -118,7 +123,7 @@ class FakeFleet(RunPort, AgentPort):
         return Plan(
             target=str(request.input.target),
             model=self._model,
-            steps=[planned(spec) for spec in specs],
+            steps=[planned(spec, request.input.policy or "off") for spec in specs],
             approval=request.input.approval,
             flow=flow,
         )
@@ -211,6 +216,17 @@ class FakeFleet(RunPort, AgentPort):
         self._count("judge", request)
         return Answer(content=DIGEST)
 
+    @activity.defn(name="choose_strategy")
+    async def choose_strategy(self, request: ChooseStrategy) -> Choice:
+        self._count("choose_strategy", request)
+        strategy = Strategy.TOOLS if request.position % 2 else Strategy.DIRECT
+        return Choice(strategy=strategy, uses_model=strategy.uses_model, reason="explored")
+
+    @activity.defn(name="reward_strategy")
+    async def reward_strategy(self, request: RewardStrategy) -> Rewarded:
+        self._count("reward_strategy", request)
+        return Rewarded(reward=0.5)
+
     @activity.defn(name="propose")
     async def propose(self, request: Round) -> Answer:
         self._count("propose", request)
@@ -247,7 +263,7 @@ class FakeFleet(RunPort, AgentPort):
             self._fail(name, request)
 
 
-def planned(spec: StepSpec) -> StepPlan:
+def planned(spec: StepSpec, policy: Policy = "off") -> StepPlan:
     """As the catalogue would have it."""
     return StepPlan(
         step=spec.step,
@@ -255,6 +271,7 @@ def planned(spec: StepSpec) -> StepPlan:
         title=spec.spec.agent,
         on_failure=spec.spec.on_failure,
         looped=spec.spec.agent == "test-generator",
+        policy=policy,
         max_rounds=3,
         options=spec.spec.options,
         timeout_minutes=spec.spec.timeout_minutes,

@@ -59,6 +59,7 @@ def build_input(
     model: str | None,
     agents: str | None,
     flow: str | None = None,
+    policy: str | None = None,
     budget_usd: float | None,
     thresholds: Sequence[str],
     demo: bool,
@@ -76,7 +77,7 @@ def build_input(
         given["target"] = absolute_target(target)
     elif isinstance(given.get("target"), str):
         given["target"] = absolute_target(given["target"])
-    named = {"model": model, "flow": flow, "budget_usd": budget_usd, "base": since}
+    named = {"model": model, "flow": flow, "policy": policy, "budget_usd": budget_usd, "base": since}
     given |= {name: value for name, value in named.items() if value is not None}
     if agents is not None:
         given["agents"] = [agent.strip() for agent in agents.split(",") if agent.strip()]

@@ -58,6 +58,14 @@ def run(
     input_json: Annotated[
         str | None, typer.Option("--input", help="The whole input as JSON, or @FILE; options go over it.")
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="How tests are come by: learned, off, or one way everywhere, such as doctest or direct; "
+            "QE_LEARNING without it.",
+            show_default=False,
+        ),
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(help="USD that its model calls may cost.", show_default=False)
     ] = None,
@@ -145,6 +153,7 @@ def run(
                 model=model,
                 agents=agents,
                 flow=flow,
+                policy=policy,
                 budget_usd=budget,
                 thresholds=threshold or [],
                 demo=demo,

@@ -1,0 +1,206 @@
+"""Choices and rewards in a real Postgres: once, whoever does them again, and never over projects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from fakes import FakeFleet
+from on_a_server import replays, start, working
+from temporalio.testing import WorkflowEnvironment
+
+from qefleet.contracts.base import Digest
+from qefleet.contracts.generation import KeptTest
+from qefleet.contracts.learning import Choice, Features, Gains, Policy, Strategy
+from qefleet.contracts.runs import CommonInput
+from qefleet.contracts.steps import ChooseStrategy, OpenRun, Plan, RewardStrategy
+from qefleet.contracts.targets import Snapshot
+from qefleet.fleet.store import RunStore
+from qefleet.learning.reward import WEIGHTS, reward
+from qefleet.learning.store import LearningStore
+from qefleet.sql.database import open_pool
+
+_DIGEST: Digest = "0" * 64
+_AGENT = "test-generator"
+_WITHOUT = Features(kind="function", example=False, typed=False, size="short", missing="few", model="none")
+_WITH = _WITHOUT.model_copy(update={"model": "large"})
+_GOOD = Gains(missing=2, gained=2, proposed=1, kept=1, mutants_killed=1, mutants_tried=1, processes=6)
+_VAIN = Gains(missing=2, proposed=2, processes=10)
+
+
+@dataclass
+class Learning:
+    """A store, and short ways to ask it."""
+
+    pool: asyncpg.Pool
+    store: LearningStore
+
+    async def run(self, project: str = "x") -> str:
+        run = str(uuid4())
+        store = RunStore(self.pool)
+        request = OpenRun(run=run, workflow_id=f"qe-{run}", pattern="Pipeline", input=CommonInput())
+        await store.open(request, Plan(target="x", model="none", steps=[]))
+        await store.set_snapshot(run, Snapshot(digest=_DIGEST, name=project, files=1, size_bytes=1))
+        return run
+
+    async def choose(
+        self, run: str, item: str, *, features: Features = _WITHOUT, policy: Policy = "learned"
+    ) -> Choice:
+        request = ChooseStrategy(
+            run=run, workflow_id="w", step="test-generator#0", item=item, position=0, state=_DIGEST
+        )
+        return await self.store.choose(request, features, agent=_AGENT, policy=policy, seed=None)
+
+    async def reward(self, run: str, item: str, gains: Gains, lessons: tuple[KeptTest, ...] = ()) -> float:
+        request = RewardStrategy(
+            run=run, workflow_id="w", step="test-generator#0", item=item, position=0, state=_DIGEST
+        )
+        return await self.store.reward(request, gains, lessons)
+
+    async def values(self) -> dict[str, tuple[float, int]]:
+        rows = await self.pool.fetch("SELECT action, value, visits FROM q_values")
+        return {row["action"]: (row["value"], row["visits"]) for row in rows}
+
+
+@pytest.fixture
+async def learning(database: str) -> AsyncIterator[Learning]:
+    async with await open_pool(database) as pool:
+        yield Learning(pool, LearningStore(pool))
+
+
+def _kept(item: str) -> KeptTest:
+    return KeptTest(
+        name="test_it", segment=item, module="m", imports=["import m"], source=f"def test_it():\n    m.{item}"
+    )
+
+
+async def test_the_first_choice_stands(learning: Learning) -> None:
+    """Twenty that choose at once, with other values in between, get one answer, and there is one row."""
+    run = await learning.run()
+    made = await asyncio.gather(*(learning.choose(run, "m:f") for _ in range(20)))
+    await learning.pool.execute("INSERT INTO q_values SELECT $1, $2, 'doctest', 9", _AGENT, _WITHOUT.key)
+
+    assert len({choice.strategy for choice in [*made, await learning.choose(run, "m:f")]}) == 1
+    assert await learning.pool.fetchval("SELECT count(*) FROM choices") == 1
+
+
+async def test_a_reward_counts_once(learning: Learning) -> None:
+    """Ten that reward one item at once, and one that comes later with other figures: one row, one visit."""
+    run = await learning.run()
+    await learning.choose(run, "m:f", policy=Strategy.DOCTEST)
+    given = await asyncio.gather(*(learning.reward(run, "m:f", _GOOD) for _ in range(10)))
+    later = await learning.reward(run, "m:f", _VAIN)
+
+    assert {*given, later} == {reward(_GOOD)}
+    assert await learning.values() == {"doctest": (reward(_GOOD), 1)}
+    assert await learning.pool.fetchval("SELECT count(*) FROM trajectories") == 1
+
+
+async def test_rewards_change_what_is_chosen_next(learning: Learning) -> None:
+    """Each strategy is tried once; then the one that gained is chosen nearly always."""
+    for number in range(60):
+        run = await learning.run()
+        choice = await learning.choose(run, f"m:f{number}")
+        gained = choice.strategy is Strategy.GHOSTWRITER
+        await learning.reward(run, f"m:f{number}", _GOOD if gained else _VAIN)
+    rows = await learning.pool.fetch("SELECT strategy, reason FROM choices ORDER BY rewards_before")
+    last = [row["strategy"] for row in rows[-30:]]
+
+    assert {row["strategy"] for row in rows if row["reason"] == "untried"} == {
+        "tools", "doctest", "ghostwriter",
+    }  # fmt: skip
+    assert last.count("ghostwriter") >= 22
+    assert {row["strategy"] for row in rows if row["reason"] == "best"} == {"ghostwriter"}
+
+
+async def test_a_choice_says_why_it_was_made(learning: Learning) -> None:
+    """State, alternatives with their values and visits, the share of chance, and how much was learnt."""
+    first, second = await learning.run(), await learning.run()
+    await learning.choose(first, "m:f", policy=Strategy.DOCTEST)
+    await learning.reward(first, "m:f", _GOOD)
+    await learning.choose(second, "m:f", policy=Strategy.TOOLS)
+    row = await learning.pool.fetchrow("SELECT * FROM choices WHERE run_id = $1", UUID(second))
+
+    assert row is not None
+    assert (row["policy"], row["reason"], row["rewards_before"]) == ("tools", "fixed", 1)
+    assert row["state_key"] == _WITHOUT.key
+    known = {a["strategy"]: (a["value"], a["visits"]) for a in row["alternatives"]}
+    never = (WEIGHTS.best, 0)
+    assert known == {"tools": never, "doctest": (reward(_GOOD), 1), "ghostwriter": never}
+
+
+async def test_a_kept_test_is_recalled_for_similar_code_of_the_same_project_only(learning: Learning) -> None:
+    """Another project's choice is not even offered to recall; the own segment's test is no example."""
+    run = await learning.run("mine")
+    await learning.choose(run, "m:f", features=_WITH, policy=Strategy.DIRECT)
+    await learning.reward(run, "m:f", _GOOD, (_kept("m:f"),))
+    mine, other = await learning.run("mine"), await learning.run("other")
+    await learning.choose(mine, "m:g", features=_WITH, policy=Strategy.RECALLED)
+    await learning.choose(other, "m:g", features=_WITH, policy=Strategy.RECALLED)
+    await learning.choose(mine, "m:f", features=_WITH, policy=Strategy.RECALLED)
+
+    assert "def test_it" in await learning.store.recalled(mine, "test-generator#0", "m:g")
+    assert await learning.store.recalled(other, "test-generator#0", "m:g") == ""
+    assert await learning.store.recalled(mine, "test-generator#0", "m:f") == ""
+
+
+async def test_a_pattern_that_does_not_help_goes(learning: Learning) -> None:
+    """Recalled four times in vain: it is not recalled a fifth time; what was asked before stays as it was."""
+    run = await learning.run()
+    await learning.choose(run, "m:f", features=_WITH, policy=Strategy.DIRECT)
+    await learning.reward(run, "m:f", _GOOD, (_kept("m:f"),))
+    runs = [await learning.run() for _ in range(5)]
+    for each in runs:
+        await learning.choose(each, "m:g", features=_WITH, policy=Strategy.RECALLED)
+        await learning.reward(each, "m:g", _VAIN)
+    texts = [await learning.store.recalled(each, "test-generator#0", "m:g") for each in runs]
+
+    assert [bool(text) for text in texts] == [True, True, True, True, False]
+    row = await learning.pool.fetchrow("SELECT uses, successes, retired_at FROM patterns")
+    assert row is not None
+    assert (row["uses"], row["successes"]) == (4, 0)
+    assert row["retired_at"] is not None
+
+
+async def test_what_was_learnt_moves_to_another_database(learning: Learning, database: str) -> None:
+    """Exported, forgotten, imported twice: the same values and patterns; a pattern's id is computed anew."""
+    run = await learning.run()
+    await learning.choose(run, "m:f", policy=Strategy.DOCTEST)
+    await learning.reward(run, "m:f", _GOOD, (_kept("m:f"),))
+    learnt = await learning.store.export()
+    await learning.pool.execute("TRUNCATE q_values, patterns")
+    forged = learnt.patterns[0].model_copy(update={"pattern_id": "somebody else's"})
+    await learning.store.import_(learnt.model_copy(update={"patterns": [forged]}))
+    await learning.store.import_(learnt)
+
+    assert database
+    assert await learning.store.export() == learnt
+
+
+async def test_a_run_that_learns_chooses_and_rewards_each_item_once(temporal: WorkflowEnvironment) -> None:
+    """A choice without a model drafts, one with a model asks; both are rewarded; the history replays."""
+    fleet = FakeFleet(items=4)
+    async with working(temporal, fleet) as queue:
+        handle = await start(temporal, queue, {"target": "/x", "policy": "learned", "agents": [_AGENT]})
+        await handle.result()
+
+        assert await replays(handle)
+    assert {name: fleet.calls[name] for name in ("choose_strategy", "reward_strategy")} == {
+        "choose_strategy": 4,
+        "reward_strategy": 4,
+    }
+    assert (fleet.calls["propose"], fleet.calls["draft"]) == (2, 2)
+
+
+async def test_a_run_that_does_not_learn_neither_chooses_nor_rewards(temporal: WorkflowEnvironment) -> None:
+    """As before: an item is proposed for and tried."""
+    fleet = FakeFleet(items=4)
+    async with working(temporal, fleet) as queue:
+        await (await start(temporal, queue, {"target": "/x", "agents": [_AGENT]})).result()
+
+    assert (fleet.calls["choose_strategy"], fleet.calls["reward_strategy"]) == (0, 0)
+    assert fleet.calls["propose"] == 4
