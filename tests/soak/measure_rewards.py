@@ -55,7 +55,6 @@ PACKAGES = (
     "prettytable==3.18.0",
     "toolz==1.2.0",
     "inflection==0.5.1",
-    "more-itertools==10.8.0",
     "sortedcontainers==2.4.0",
     "xmltodict==1.0.2",
     "parse==1.20.2",

@@ -81,3 +81,41 @@ FROM trajectories
 WHERE agent = $1
 ORDER BY recorded_at DESC
 LIMIT $2;
+
+-- name: choices_of_step
+-- How a step's strategies were chosen, in the order of its items; $2 is empty for all steps of the run.
+SELECT
+    c.step,
+    c.item,
+    c.policy,
+    c.state_key,
+    c.strategy,
+    c.reason,
+    c.alternatives,
+    c.epsilon,
+    c.rewards_before,
+    c.recalled,
+    c.reward,
+    c.value_before,
+    c.value_after,
+    t.measured -> 'gains' AS gains,
+    t.measured -> 'shares' AS shares
+FROM choices AS c
+LEFT JOIN trajectories AS t
+    ON t.run_id = c.run_id AND t.step = c.step AND t.ordinal = c.ordinal AND t.reward IS NOT NULL
+WHERE c.run_id = (
+        SELECT r.run_id
+        FROM runs AS r
+        WHERE r.workflow_id = $1 OR r.run_id::text = $1
+        ORDER BY r.opened_at DESC
+        LIMIT 1
+    )
+    AND (c.step = $2 OR $2 = '')
+ORDER BY c.step, c.ordinal;
+
+-- name: rewards_in_order
+-- Rewards in the order in which they were given; $1 is empty for all agents.
+SELECT reward, strategy, reason, policy
+FROM choices
+WHERE reward IS NOT NULL AND (agent = $1 OR $1 = '')
+ORDER BY rewarded_at, run_id, step, ordinal;
