@@ -10,6 +10,7 @@ from qefleet.contracts.learning import Gains, Strategy
 from qefleet.tools.doctests import propose_from_docstring
 from qefleet.tools.ghostwriter import ghostwrite
 from qefleet.tools.ground import Ground
+from qefleet.tools.search import search_calls
 from qefleet.tools.source_tree import read_source
 
 _FLAKY = "passed at first, then:"
@@ -30,6 +31,8 @@ async def draft_tests(ground: Ground, segment: Segment, strategy: Strategy) -> s
         texts.append(propose_from_docstring(segment, tree) if tree else None)
     if strategy in {Strategy.GHOSTWRITER, Strategy.TOOLS}:
         texts += await ghostwrite(ground, segment)
+    if strategy is Strategy.SEARCH:
+        texts += await search_calls(ground, segment)
     return "\n\n".join(text for text in texts if text) or None
 
 

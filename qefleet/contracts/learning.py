@@ -19,6 +19,8 @@ class Strategy(StrEnum):
     """The forms of Hypothesis' ghostwriter. No model."""
     TOOLS = "tools"
     """Both of them: what is done without a model where nothing is learned."""
+    SEARCH = "search"
+    """Calls that a search finds, with what they give now as what is expected. No model."""
     DIRECT = "direct"
     """A model is shown the source: what is done with a model where nothing is learned."""
     RECALLED = "recalled"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from qefleet.contracts.learning import Strategy
 
-_WITH_MODEL = (Strategy.DIRECT, Strategy.RECALLED, Strategy.PROPERTIES, Strategy.TOOLS)
-_WITHOUT_MODEL = (Strategy.TOOLS, Strategy.DOCTEST, Strategy.GHOSTWRITER)
+_WITH_MODEL = (Strategy.DIRECT, Strategy.RECALLED, Strategy.PROPERTIES, Strategy.TOOLS, Strategy.SEARCH)
+_WITHOUT_MODEL = (Strategy.TOOLS, Strategy.DOCTEST, Strategy.GHOSTWRITER, Strategy.SEARCH)
 
 
 def offered(*, uses_model: bool, recalls: bool) -> tuple[Strategy, ...]:
@@ -15,5 +15,5 @@ def offered(*, uses_model: bool, recalls: bool) -> tuple[Strategy, ...]:
         uses_model: The run has a model: without one only tools propose.
         recalls: There is something to recall for the segment.
     """
-    strategies = (*_WITH_MODEL, Strategy.DOCTEST, Strategy.GHOSTWRITER) if uses_model else _WITHOUT_MODEL
+    strategies = _WITH_MODEL if uses_model else _WITHOUT_MODEL
     return tuple(s for s in strategies if recalls or s is not Strategy.RECALLED)
