@@ -13,6 +13,7 @@ from worker.cli.app import app
 
 _COMMANDS = (
     *("up", "run", "doctor", "agents", "report", "calls", "learning", "replay"),
+    *("learning agent", "learning show", "learning plot", "learning export", "learning import"),
     *("worker", "gateway", "migrate", "agents show"),
     "memory",
     *(

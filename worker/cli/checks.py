@@ -46,6 +46,7 @@ KNOWN_VARIABLES = {
         "QE_ON_UNKNOWN",
         "QE_LEASE_S",
         "QE_UPSTREAM_TIMEOUT_S",
+        "QE_LEARNING",
         "QE_UNSAFE_NO_SANDBOX",
         "QE_BUILD_ID",
         "QE_MAKE_CURRENT",

@@ -15,6 +15,7 @@ import inspect
 import itertools
 import json
 import random
+import re
 import signal
 import sys
 import textwrap
@@ -45,6 +46,8 @@ _LISTS = (
 )
 _DICTS = ("{}", "{'a': 1}", "{'a': {'b': 2}}", "{'x': [1, 2], 'y': None}")
 _OTHER = ("None", "True", "False", "b'ab'", "str", "len", "int", "{1, 2}")
+_ADDRESS = re.compile(r"0x[0-9a-f]{6}|[0-9]{12}")
+"""In a result: where an object lies, or when it was made."""
 _BY_TYPE = {
     "str": _STRINGS, "int": _NUMBERS[:6], "float": _NUMBERS, "bool": ("True", "False"), "dict": _DICTS,
     "list": _LISTS, "bytes": ("b''", "b'ab'"),
@@ -86,7 +89,7 @@ class _Search:
         for part in owners:
             self.owner = getattr(self.owner, part)
         self.function: Any = getattr(self.owner, self.last)
-        self.space: dict[str, Any] = dict(vars(self.module))
+        self.space: dict[str, Any] = {**self.module.__dict__}
         self.constants = self._constants(spec["source"])
         self.bound = bool(owners) and not isinstance(
             inspect.getattr_static(self.owner, self.last), staticmethod | classmethod
@@ -108,7 +111,7 @@ class _Search:
         for _ in range(_CALLS):
             if self.too_long > _MOST_TOO_LONG:
                 break
-            call = f"{self.random.choice(heads)}({', '.join(map(self._argument, parameters))})"
+            call = f"{self.random.choice(heads)}({', '.join([self._argument(p) for p in parameters])})"
             arcs, line, outcome = self._try(call)
             fresh = arcs - seen
             useful = bool(fresh) or (spare > 0 and outcome not in outcomes)
@@ -150,7 +153,7 @@ class _Search:
         made = 0
         path = self.name.rpartition(".")[0]
         for _ in range(60):
-            head = f"{path}({', '.join(map(self._argument, required))})"
+            head = f"{path}({', '.join([self._argument(p) for p in required])})"
             if made < 3 and self._evaluate(head) is not None:  # noqa: PLR2004 - a few
                 made += 1
                 yield f"{head}.{self.last}"
@@ -233,14 +236,16 @@ class _Search:
 
             return local if event == "call" else None
 
+        listed = False
         try:
             with _Limit():
                 sys.settrace(trace)
                 try:
-                    result = eval(call, dict(self.space))  # noqa: S307 - our own text, in the sandbox
-                    listed = isinstance(result, Iterator)
+                    result: Any = eval(call, dict(self.space))  # noqa: S307 - our own text, in the sandbox
+                    listed = hasattr(result, "__next__")
                     if listed:
-                        result = list(itertools.islice(result, 50))
+                        given: list[Any] = list(itertools.islice(result, 50))
+                        result = given
                 finally:
                     sys.settrace(None)
         except (_TooLong, SystemExit, RecursionError, MemoryError) as error:
@@ -249,10 +254,11 @@ class _Search:
         except Exception as error:  # noqa: BLE001 - any kind
             name = type(error).__name__
             known = hasattr(builtins, name) or hasattr(self.module, name)
-            line = f"with pytest.raises({name}):\n    {call}" if known and self._raises(error) else ""
+            shown = f"list({call})" if listed else call
+            line = f"with pytest.raises({name}):\n    {shown}" if known and self._raises(error) else ""
             return arcs, line, name
         text = repr(result)
-        if len(text) > _LONGEST or len(call) > _LONGEST:
+        if len(text) > _LONGEST or len(call) > _LONGEST or _ADDRESS.search(text):
             return arcs, "", ""
         shown = f"list({call})" if listed else call
         return arcs, self._assertion(shown, result, text), text
@@ -277,7 +283,7 @@ class _Search:
             same = False
         if same:
             return f"assert {call} == {text}"
-        return "" if " at 0x" in text or "\n" in text else f"assert repr({call}) == {text!r}"
+        return "" if "\n" in text else f"assert repr({call}) == {text!r}"
 
 
 class _Limit:
