@@ -15,7 +15,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from qefleet.contracts.base import Digest
-from qefleet.contracts.learning import Choice
+from qefleet.contracts.learning import Choice, Policy
 from qefleet.contracts.ports import AgentPort
 from qefleet.contracts.runs import AgentResult, StepError, StepStatus, Usage
 from qefleet.contracts.steps import (
@@ -223,7 +223,7 @@ class _Loop:
 
     async def _learn_on(self, item: WorkItem, position: int, state: str) -> str:
         """Work on an item by a strategy that is chosen for it and rewarded, or as ever where none is."""
-        if self._step.policy == "off":
+        if self._step.policy is Policy.OFF:
             return await self._work_on(item, state, None)
         ref, label = self._ref.model_dump(exclude={"earlier"}), f"{self._title}: {item.title}"
         choose = ChooseStrategy(**ref, item=item.id, position=position, state=state)

@@ -34,8 +34,23 @@ class Strategy(StrEnum):
         return self in {Strategy.DIRECT, Strategy.RECALLED, Strategy.PROPERTIES}
 
 
-Policy = Literal["off", "learned"] | Strategy
-"""`off` does as before, `learned` chooses, a strategy's name is followed everywhere."""
+class Policy(StrEnum):
+    """How strategies are chosen: not at all, by what was learnt, or one of them everywhere."""
+
+    OFF = "off"
+    LEARNED = "learned"
+    DOCTEST = "doctest"
+    GHOSTWRITER = "ghostwriter"
+    TOOLS = "tools"
+    SEARCH = "search"
+    DIRECT = "direct"
+    RECALLED = "recalled"
+    PROPERTIES = "properties"
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """The one that is followed everywhere; None where there is none."""
+        return None if self in {Policy.OFF, Policy.LEARNED} else Strategy(self.value)
 
 
 class Features(Model):

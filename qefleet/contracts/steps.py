@@ -81,7 +81,7 @@ class StepPlan(Model):
     approval: Approval | None = None
     needs_judgement: bool = False
     """Fails where a model was asked and gave nothing usable: the judgement is its work."""
-    policy: Policy = "off"
+    policy: Policy = Policy.OFF
     """How strategies are chosen for the items of its loop; `off` for an agent that has no choice."""
     operation: Operation | None = None
     """For a node of a lionagi graph: what it does in place of measuring."""

@@ -12,7 +12,7 @@ from qefleet.agents.catalogue import Catalogue
 from qefleet.agents.checks import check_condition, check_limits, check_options
 from qefleet.contracts.flows import FlowStep, ancestors
 from qefleet.contracts.items import Item, ItemList, ItemPage
-from qefleet.contracts.learning import Policy, Strategy
+from qefleet.contracts.learning import Policy
 from qefleet.contracts.patterns import StepSpec
 from qefleet.contracts.runs import RunOptions
 from qefleet.contracts.steps import (
@@ -142,8 +142,9 @@ class Lifecycle:
         Raises:
             InvalidInput: The strategy asks a model, and the run has none.
         """
-        policy = asked.policy or ("learned" if self._learns else "off")
-        if isinstance(policy, Strategy) and policy.uses_model and model == NO_MODEL:
+        policy = asked.policy or (Policy.LEARNED if self._learns else Policy.OFF)
+        strategy = policy.strategy
+        if strategy and strategy.uses_model and model == NO_MODEL:
             raise InvalidInput("policy", f"{policy} asks a model, and the run has none")
         return policy
 
@@ -157,7 +158,7 @@ class Lifecycle:
             title=agent.title,
             on_failure=spec.spec.on_failure,
             looped=agent.loop is not None,
-            policy=policy if agent.learner else "off",
+            policy=policy if agent.learner else Policy.OFF,
             max_rounds=loop.max_rounds,
             max_minutes=loop.max_minutes,
             options=spec.spec.options,

@@ -75,8 +75,8 @@ class LearningStore:
         estimates = await self._estimates(agent, features.key, options)
         rewards: int = await self._fetchval("rewards_of_agent", agent)
         epsilon = self._constants.exploring(rewards)
-        if isinstance(policy, Strategy):
-            strategy, reason = policy, "fixed"
+        if policy.strategy:
+            strategy, reason = policy.strategy, "fixed"
         else:
             origin = request.run if seed is None else seed
             draw = seed_of(origin, request.step, request.item)

@@ -123,7 +123,7 @@ class FakeFleet(RunPort, AgentPort):
         return Plan(
             target=str(request.input.target),
             model=self._model,
-            steps=[planned(spec, request.input.policy or "off") for spec in specs],
+            steps=[planned(spec, request.input.policy or Policy.OFF) for spec in specs],
             approval=request.input.approval,
             flow=flow,
         )
@@ -263,7 +263,7 @@ class FakeFleet(RunPort, AgentPort):
             self._fail(name, request)
 
 
-def planned(spec: StepSpec, policy: Policy = "off") -> StepPlan:
+def planned(spec: StepSpec, policy: Policy = Policy.OFF) -> StepPlan:
     """As the catalogue would have it."""
     return StepPlan(
         step=spec.step,

@@ -48,7 +48,7 @@ class Learning:
         return run
 
     async def choose(
-        self, run: str, item: str, *, features: Features = _WITHOUT, policy: Policy = "learned"
+        self, run: str, item: str, *, features: Features = _WITHOUT, policy: Policy = Policy.LEARNED
     ) -> Choice:
         request = ChooseStrategy(
             run=run, workflow_id="w", step="test-generator#0", item=item, position=0, state=_DIGEST
@@ -91,7 +91,7 @@ async def test_the_first_choice_stands(learning: Learning) -> None:
 async def test_a_reward_counts_once(learning: Learning) -> None:
     """Ten that reward one item at once, and one that comes later with other figures: one row, one visit."""
     run = await learning.run()
-    await learning.choose(run, "m:f", policy=Strategy.DOCTEST)
+    await learning.choose(run, "m:f", policy=Policy.DOCTEST)
     given = await asyncio.gather(*(learning.reward(run, "m:f", _GOOD) for _ in range(10)))
     later = await learning.reward(run, "m:f", _VAIN)
 
@@ -110,9 +110,8 @@ async def test_rewards_change_what_is_chosen_next(learning: Learning) -> None:
     rows = await learning.pool.fetch("SELECT strategy, reason FROM choices ORDER BY rewards_before")
     last = [row["strategy"] for row in rows[-30:]]
 
-    assert {row["strategy"] for row in rows if row["reason"] == "untried"} == {
-        "tools", "doctest", "ghostwriter",
-    }  # fmt: skip
+    untried = {row["strategy"] for row in rows if row["reason"] == "untried"}
+    assert untried == {"tools", "doctest", "ghostwriter", "search"}
     assert last.count("ghostwriter") >= 22
     assert {row["strategy"] for row in rows if row["reason"] == "best"} == {"ghostwriter"}
 
@@ -120,9 +119,9 @@ async def test_rewards_change_what_is_chosen_next(learning: Learning) -> None:
 async def test_a_choice_says_why_it_was_made(learning: Learning) -> None:
     """State, alternatives with their values and visits, the share of chance, and how much was learnt."""
     first, second = await learning.run(), await learning.run()
-    await learning.choose(first, "m:f", policy=Strategy.DOCTEST)
+    await learning.choose(first, "m:f", policy=Policy.DOCTEST)
     await learning.reward(first, "m:f", _GOOD)
-    await learning.choose(second, "m:f", policy=Strategy.TOOLS)
+    await learning.choose(second, "m:f", policy=Policy.TOOLS)
     row = await learning.pool.fetchrow("SELECT * FROM choices WHERE run_id = $1", UUID(second))
 
     assert row is not None
@@ -130,18 +129,23 @@ async def test_a_choice_says_why_it_was_made(learning: Learning) -> None:
     assert row["state_key"] == _WITHOUT.key
     known = {a["strategy"]: (a["value"], a["visits"]) for a in row["alternatives"]}
     never = (WEIGHTS.best, 0)
-    assert known == {"tools": never, "doctest": (reward(_GOOD), 1), "ghostwriter": never}
+    assert known == {
+        "tools": never,
+        "doctest": (reward(_GOOD), 1),
+        "ghostwriter": never,
+        "search": never,
+    }
 
 
 async def test_a_kept_test_is_recalled_for_similar_code_of_the_same_project_only(learning: Learning) -> None:
     """Another project's choice is not even offered to recall; the own segment's test is no example."""
     run = await learning.run("mine")
-    await learning.choose(run, "m:f", features=_WITH, policy=Strategy.DIRECT)
+    await learning.choose(run, "m:f", features=_WITH, policy=Policy.DIRECT)
     await learning.reward(run, "m:f", _GOOD, (_kept("m:f"),))
     mine, other = await learning.run("mine"), await learning.run("other")
-    await learning.choose(mine, "m:g", features=_WITH, policy=Strategy.RECALLED)
-    await learning.choose(other, "m:g", features=_WITH, policy=Strategy.RECALLED)
-    await learning.choose(mine, "m:f", features=_WITH, policy=Strategy.RECALLED)
+    await learning.choose(mine, "m:g", features=_WITH, policy=Policy.RECALLED)
+    await learning.choose(other, "m:g", features=_WITH, policy=Policy.RECALLED)
+    await learning.choose(mine, "m:f", features=_WITH, policy=Policy.RECALLED)
 
     assert "def test_it" in await learning.store.recalled(mine, "test-generator#0", "m:g")
     assert await learning.store.recalled(other, "test-generator#0", "m:g") == ""
@@ -151,11 +155,11 @@ async def test_a_kept_test_is_recalled_for_similar_code_of_the_same_project_only
 async def test_a_pattern_that_does_not_help_goes(learning: Learning) -> None:
     """Recalled four times in vain: it is not recalled a fifth time; what was asked before stays as it was."""
     run = await learning.run()
-    await learning.choose(run, "m:f", features=_WITH, policy=Strategy.DIRECT)
+    await learning.choose(run, "m:f", features=_WITH, policy=Policy.DIRECT)
     await learning.reward(run, "m:f", _GOOD, (_kept("m:f"),))
     runs = [await learning.run() for _ in range(5)]
     for each in runs:
-        await learning.choose(each, "m:g", features=_WITH, policy=Strategy.RECALLED)
+        await learning.choose(each, "m:g", features=_WITH, policy=Policy.RECALLED)
         await learning.reward(each, "m:g", _VAIN)
     texts = [await learning.store.recalled(each, "test-generator#0", "m:g") for each in runs]
 
@@ -169,7 +173,7 @@ async def test_a_pattern_that_does_not_help_goes(learning: Learning) -> None:
 async def test_what_was_learnt_moves_to_another_database(learning: Learning, database: str) -> None:
     """Exported, forgotten, imported twice: the same values and patterns; a pattern's id is computed anew."""
     run = await learning.run()
-    await learning.choose(run, "m:f", policy=Strategy.DOCTEST)
+    await learning.choose(run, "m:f", policy=Policy.DOCTEST)
     await learning.reward(run, "m:f", _GOOD, (_kept("m:f"),))
     learnt = await learning.store.export()
     await learning.pool.execute("TRUNCATE q_values, patterns")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qefleet.agents.strategies import gains_of
 from qefleet.contracts.generation import Filter, KeptTest, Segment, Verdict
-from qefleet.contracts.learning import Features, Gains, Strategy
+from qefleet.contracts.learning import Features, Gains, Policy, Strategy
 from qefleet.learning.features import features_of
 from qefleet.learning.offer import offered
 from qefleet.learning.patterns import MOST_CHARS, Pattern, distil, recall
@@ -121,6 +121,14 @@ def test_features_are_read_from_the_source() -> None:
     assert method.key == "method/example/typed/short/few/local"
     assert plain.key == "function/no-example/untyped/long/few/none"
     assert nothing.key == "function/no-example/untyped/short/few/large"
+
+
+def test_each_way_can_be_fixed() -> None:
+    """A policy names each strategy, and besides no learning and learning."""
+    fixed = {policy.strategy for policy in Policy} - {None}
+
+    assert fixed == set(Strategy)
+    assert len(Policy) == len(Strategy) + 2
 
 
 def test_what_needs_a_model_is_offered_with_a_model_only() -> None:
