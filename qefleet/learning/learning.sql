@@ -28,11 +28,12 @@ UPDATE choices
 SET reward = $4, value_before = $5, value_after = $6, rewarded_at = now()
 WHERE run_id = $1 AND step = $2 AND item = $3;
 
--- name: values_of_state
--- What is known of each action in a state.
-SELECT action, value, visits
+-- name: values_of_model
+-- What is known of each action in each state of one model; $2 is a pattern of such states.
+SELECT state_key, action, value, visits
 FROM q_values
-WHERE agent = $1 AND state_key = $2;
+WHERE agent = $1 AND state_key LIKE $2
+ORDER BY state_key, action;
 
 -- name: rewards_of_agent
 -- How many rewards an agent has learnt from.

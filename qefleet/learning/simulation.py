@@ -13,7 +13,16 @@ from statistics import mean, stdev
 
 from qefleet.contracts.learning import Features, Gains
 from qefleet.learning.reward import reward
-from qefleet.learning.values import CONSTANTS, Constants, Estimate, bandit_update, choose, seed_of, unknown
+from qefleet.learning.values import (
+    CONSTANTS,
+    Constants,
+    Estimate,
+    bandit_update,
+    choose,
+    expected,
+    seed_of,
+    unknown,
+)
 
 Player = str
 """Who chooses: `learned`, `random`, `best` (who knows all rewards), or a strategy that is always followed."""
@@ -98,11 +107,11 @@ def play(
             options = list(segment.rewards)
             draw = seed_of(seed, episode, number)
             if player == "learned":
-                known = {name: table.get((segment.state, name), unknown(constants)) for name in options}
+                known = expected(table, segment.state, options, constants)
                 action = choose(known, epsilon=constants.exploring(given), seed=draw).action
-                table[segment.state, action] = bandit_update(
-                    known[action], segment.rewards[action], constants
-                )
+                cell = (segment.state, action)
+                before = table.get(cell, unknown(constants))
+                table[cell] = bandit_update(before, segment.rewards[action], constants)
                 given += 1
             elif player == "random":
                 action = random.Random(draw).choice(options)  # noqa: S311 - as above

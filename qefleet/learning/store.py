@@ -18,7 +18,16 @@ from qefleet.contracts.steps import ChooseStrategy, RewardStrategy
 from qefleet.learning.offer import offered
 from qefleet.learning.patterns import Pattern, distil, recall
 from qefleet.learning.reward import reward, shares
-from qefleet.learning.values import CONSTANTS, Constants, Estimate, bandit_update, choose, seed_of, unknown
+from qefleet.learning.values import (
+    CONSTANTS,
+    Constants,
+    Estimate,
+    bandit_update,
+    choose,
+    expected,
+    seed_of,
+    unknown,
+)
 from qefleet.sql.database import retrying
 from qefleet.sql.queries import parse_queries
 
@@ -72,7 +81,7 @@ class LearningStore:
             [(i, p, s) for i, p, s in known if p.target != request.item], features, request.item
         )
         options = offered(uses_model=features.model != "none", recalls=bool(recalled))
-        estimates = await self._estimates(agent, features.key, options)
+        estimates = await self._estimates(agent, features, options)
         rewards: int = await self._fetchval("rewards_of_agent", agent)
         epsilon = self._constants.exploring(rewards)
         if policy.strategy:
@@ -184,11 +193,13 @@ class LearningStore:
         await retrying(write)
 
     async def _estimates(
-        self, agent: str, state_key: str, options: Sequence[Strategy]
+        self, agent: str, features: Features, options: Sequence[Strategy]
     ) -> dict[str, Estimate]:
-        rows = await retrying(lambda: self._pool.fetch(_QUERIES["values_of_state"], agent, state_key))
-        known = {row["action"]: Estimate(row["value"], row["visits"]) for row in rows}
-        return {option.value: known.get(option.value, unknown(self._constants)) for option in options}
+        rows = await retrying(
+            lambda: self._pool.fetch(_QUERIES["values_of_model"], agent, f"%/{features.model}")
+        )
+        table = {(row["state_key"], row["action"]): Estimate(row["value"], row["visits"]) for row in rows}
+        return expected(table, features.key, [option.value for option in options], self._constants)
 
     async def _patterns(self, agent: str, project: str) -> list[tuple[str, Pattern, float]]:
         rows = await retrying(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,9 @@ class Constants:
     """What that share is multiplied by with each reward."""
     epsilon_min: float = 0.01
     initial: float = WEIGHTS.best
-    """What an action counts for that was never tried in a state: the best, so that each is tried once."""
+    """What an action counts for that was never tried anywhere: the best, so that each is tried sometimes."""
+    prior: float = 2.0
+    """Rewards that `initial` counts for in an action's mean over all states, and that mean in each state."""
 
     def exploring(self, rewards: int) -> float:
         """The share left to chance once so many rewards were given."""
@@ -61,6 +63,36 @@ class Chosen:
 def unknown(constants: Constants = CONSTANTS) -> Estimate:
     """Of an action that was never tried."""
     return Estimate(constants.initial, 0)
+
+
+def expected(
+    table: Mapping[tuple[str, str], Estimate],
+    state: str,
+    actions: Sequence[str],
+    constants: Constants = CONSTANTS,
+) -> dict[str, Estimate]:
+    """What each action promises in a state: its value there, drawn towards its mean over all states.
+
+    States are many and rewards few: without it each state would have to learn from nothing. The more rewards
+    a value is made of, the more it counts by itself. The mean is drawn towards the initial value in turn:
+    what was hardly tried anywhere is promising.
+
+    Args:
+        table: Values by state and action.
+        state: In which an action is chosen.
+        actions: That are offered, in their order.
+        constants: The weight of the mean, and what was never tried.
+    """
+    found: dict[str, Estimate] = {}
+    for action in actions:
+        everywhere = [table[key] for key in sorted(table) if key[1] == action]
+        rewards = sum(each.visits for each in everywhere)
+        total = sum(each.value * each.visits for each in everywhere)
+        overall = (total + constants.initial * constants.prior) / (rewards + constants.prior)
+        own = table.get((state, action), Estimate(0.0, 0))
+        value = (own.value * own.visits + overall * constants.prior) / (own.visits + constants.prior)
+        found[action] = Estimate(value, own.visits)
+    return found
 
 
 def choose(estimates: Mapping[str, Estimate], *, epsilon: float, seed: int) -> Chosen:

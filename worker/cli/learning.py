@@ -154,16 +154,13 @@ def import_(file: File) -> None:
 def explain_choice(row: dict[str, Any]) -> str:
     """A choice in words: the state, the alternatives, why this one, and what came of it."""
     known = ", ".join(
-        f"{a['strategy']} {a['value']:.3f} ({a['visits']} rewards)"
-        if a["visits"]
-        else f"{a['strategy']} untried"
-        for a in row["alternatives"]
+        f"{a['strategy']} {a['value']:.3f} ({a['visits']} rewards here)" for a in row["alternatives"]
     )
     why = {
         "fixed": f"the policy is {row['policy']}",
         "explored": f"left to chance, as {row['epsilon']:.1%} of choices are after "
         f"{row['rewards_before']} rewards",
-        "untried": "it was never tried in this state",
+        "untried": "it promises most, and was never tried in this state",
         "best": "it has the highest value in this state",
     }[row["reason"]]
     lines = [

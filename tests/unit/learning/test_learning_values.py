@@ -14,6 +14,7 @@ from qefleet.learning.values import (
     Estimate,
     bandit_update,
     choose,
+    expected,
     q_update,
     seed_of,
     unknown,
@@ -78,6 +79,24 @@ def test_what_was_never_tried_is_tried_before_what_is_known() -> None:
 
     assert choose(estimates, epsilon=0.0, seed=1).action == "new"
     assert choose(estimates, epsilon=0.0, seed=1).reason == "untried"
+
+
+def test_a_state_learns_from_the_others_until_it_knows_better() -> None:
+    """(3 * 0.4 + 1 * 0 + 2 * 0.7) / 6 = 0.4333 everywhere; drawn to it, in y: (1 * 0 + 2 * 0.4333) / 3."""
+    table = {("x", "a"): Estimate(0.4, 3), ("y", "a"): Estimate(0.0, 1), ("x", "b"): Estimate(0.1, 100)}
+    found = expected(table, "y", ["a", "b", "c"])
+
+    assert {name: each.visits for name, each in found.items()} == {"a": 1, "b": 0, "c": 0}
+    assert [each.value for each in found.values()] == pytest.approx(
+        [0.8666667 / 3, (0.1 * 100 + 0.7 * 2) / 102, 0.7]
+    )
+
+
+def test_what_a_state_has_seen_often_counts_by_itself() -> None:
+    """After a hundred rewards other states hardly matter."""
+    table = {("x", "a"): Estimate(0.4, 100), ("y", "a"): Estimate(-0.1, 900)}
+
+    assert expected(table, "x", ["a"])["a"].value == pytest.approx(0.39, abs=0.005)
 
 
 def test_q_learning_arrives_at_the_values_of_a_chain_that_are_known() -> None:
