@@ -69,7 +69,7 @@ async def test_thirty_kills_change_nothing_of_what_is_learnt(tmp_path: Path) -> 
         expected = await learnt(pool, "undisturbed")
         running = asyncio.create_task(learn(fleet, project, "disturbed"))
         while not running.done():
-            await asyncio.sleep(random.uniform(4, 18))
+            await asyncio.sleep(random.uniform(10, 35))
             if killed < KILLS and (victims := children("worker.main")):
                 for victim in victims:
                     with suppress(psutil.NoSuchProcess):  # it died with one of the others
