@@ -53,7 +53,7 @@ class Learning:
         request = ChooseStrategy(
             run=run, workflow_id="w", step="test-generator#0", item=item, position=0, state=_DIGEST
         )
-        return await self.store.choose(request, features, agent=_AGENT, policy=policy, seed=None)
+        return await self.store.choose(request, features, agent=_AGENT, policy=policy, seed=1)
 
     async def reward(self, run: str, item: str, gains: Gains, lessons: tuple[KeptTest, ...] = ()) -> float:
         request = RewardStrategy(
@@ -177,7 +177,8 @@ async def test_what_was_learnt_moves_to_another_database(learning: Learning, dat
     await learning.choose(run, "m:f", policy=Policy.DOCTEST)
     await learning.reward(run, "m:f", _GOOD, (_kept("m:f"),))
     learnt = await learning.store.export()
-    await learning.pool.execute("TRUNCATE q_values, patterns")
+    await learning.pool.execute("DELETE FROM q_values")
+    await learning.pool.execute("DELETE FROM patterns")
     forged = learnt.patterns[0].model_copy(update={"pattern_id": "somebody else's"})
     await learning.store.import_(learnt.model_copy(update={"patterns": [forged]}))
     await learning.store.import_(learnt)

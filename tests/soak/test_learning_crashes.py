@@ -48,7 +48,8 @@ async def learnt(pool: asyncpg.Pool, name: str) -> dict[str, Any]:
         "WHERE workflow_id LIKE $1 AND reward IS NOT NULL",
         f"{name}-%",
     )
-    await pool.execute("TRUNCATE q_values, patterns")
+    await pool.execute("DELETE FROM q_values")
+    await pool.execute("DELETE FROM patterns")
     return {
         "values": [tuple(row) for row in values],
         "patterns": [tuple(row) for row in patterns],

@@ -38,7 +38,8 @@ async def test_thirty_episodes_on_three_packages_end_over_the_default(tmp_path: 
             run_input = {"target": target, "policy": "tools", **OPTIONS}
             await fleet.execute(run_input, workflow_id=f"default-{number}")
             default[target] = await reward_of(pool, f"default-{number}")
-        await pool.execute("TRUNCATE q_values, patterns")
+        await pool.execute("DELETE FROM q_values")
+        await pool.execute("DELETE FROM patterns")
         learned: list[tuple[str, float]] = []
         for episode in range(EPISODES):
             target = PACKAGES[episode % len(PACKAGES)]
