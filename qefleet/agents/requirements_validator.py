@@ -18,7 +18,6 @@ from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metri
 from qefleet.contracts.requirements import RequirementsDetails, Trace
 from qefleet.contracts.steps import Finding
 from qefleet.tools.junit import read_cases
-from qefleet.tools.program import Tool
 from qefleet.tools.requirements import check_scenario, read_requirements, trace
 from qefleet.tools.suite import SuiteRun, run_suite, suite_metrics
 
@@ -153,7 +152,7 @@ REQUIREMENTS_VALIDATOR = Agent(
     title="requirements-validator",
     purpose="Traces scenarios of feature files to tests and their outcomes, and judges how they are written.",
     tier="moderate",
-    tools=(Tool(name="gherkin-official"), "pytest"),
+    tools=("gherkin-official", "pytest"),
     measures=(
         *TESTS,
         *(

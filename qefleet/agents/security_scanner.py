@@ -183,9 +183,7 @@ async def _audit(ctx: StepContext, ground: Ground) -> _Audit:
     if options.advisories_url and not _allowed(options.advisories_url, ctx.allowed_hosts):
         reason = f"{options.advisories_url} is not asked: add its host to QE_ALLOWED_HOSTS"
         return _Audit(pins, (installed,), reason=reason)
-    reports = await audit(
-        pins, url=options.advisories_url, timeout_s=options.timeout_s, python=ground.tools_python
-    )
+    reports = await audit(pins, url=options.advisories_url, timeout_s=options.timeout_s)
     return _Audit(
         pins,
         (installed, *reports),

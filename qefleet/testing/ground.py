@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qefleet.workspace.sandbox import Limits, Mount, Sandbox
-from qefleet.workspace.workspace import WorkspaceRun, own_environment
+from qefleet.workspace.workspace import TOOLS_PYTHON, WorkspaceRun, own_environment
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class LocalGround:
     @property
     def tools_python(self) -> str:
         """The interpreter of this process's environment, inside a run with `tools`."""
-        return sys.executable
+        return TOOLS_PYTHON
 
     async def run(
         self,

@@ -77,12 +77,16 @@ class _Prepared:
     built: Built
 
 
+TOOLS_PYTHON = "/tools/bin/python" if sys.prefix != sys.base_prefix else sys.executable
+"""The interpreter of the fleet's own environment, as runs with `tools` see it."""
+
+
 class Workspace:
     """A project with its environment; each run starts from the same files and leaves nothing behind."""
 
     source_dir = "/src"
     python = "/env/bin/python"
-    tools_python = sys.executable
+    tools_python = TOOLS_PYTHON
 
     def __init__(self, *, project: Path, venv: Path, prepared: _Prepared, sandbox: Sandbox) -> None:
         self.project = project
@@ -138,9 +142,12 @@ class Workspace:
 
 
 def own_environment() -> list[Mount]:
-    """This process's environment, where the fleet's tools are, at its own place."""
-    prefixes = sorted({sys.prefix, sys.base_prefix, sys.base_exec_prefix})
-    return [Mount(Path(prefix), prefix) for prefix in prefixes]
+    """This process's environment, where the fleet's tools are.
+
+    A virtual environment is shown at a place of its own: where it lies, a run may have its scratch layer.
+    An interpreter without one is there already.
+    """
+    return [Mount(Path(sys.prefix), "/tools")] if sys.prefix != sys.base_prefix else []
 
 
 class Workspaces:
