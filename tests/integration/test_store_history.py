@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
 from qefleet.contracts.base import Digest
-from qefleet.contracts.runs import AgentResult, CommonInput, StepStatus, Usage
-from qefleet.contracts.steps import OpenRun, Plan
+from qefleet.contracts.runs import AgentResult, ApprovalRecord, CommonInput, StepStatus, Usage
+from qefleet.contracts.steps import OpenRun, Plan, RunRef
 from qefleet.contracts.targets import Snapshot
 from qefleet.fleet.store import RunStore
+from qefleet.memory.postgres import PostgresMemory
 from qefleet.sql.database import open_pool
 
 _DIGEST: Digest = "0" * 64
@@ -84,3 +86,32 @@ async def test_history_has_the_medians_of_each_agent(store: RunStore) -> None:
     found = [tuple(entry.model_dump().values()) for entry in await store.history(now)]
 
     assert found == [("test-executor", 1, 3.0, None), ("test-generator", 3, 5.0, 0.2)]
+
+
+async def test_what_agents_remember_is_their_projects(store: RunStore, database: str) -> None:
+    """Each under its own, with history and words; said again for the same step, it is no new version."""
+    runs = {project: [await _opened(store, project) for _ in range(2)] for project in ("x", "y")}
+    result = AgentResult(
+        step="coverage-analyzer#0", agent="coverage-analyzer", status="completed", headline="Half covered"
+    )
+    for run in (*runs["x"], runs["x"][1], runs["y"][0]):
+        await store.record(run, result, memory_key="aqe/coverage/gaps", task={}, action="tools")
+    now = datetime.now(UTC)
+    approval = ApprovalRecord(
+        step="quality-gate#0", verdict="approved", by="me", why="", asked_at=now, answered_at=now
+    )
+    for _ in range(2):
+        await store.remember_approval(RunRef(run=runs["y"][0], workflow_id="qe-y"), approval)
+
+    async with await open_pool(database) as pool:
+        x, y = PostgresMemory(pool, project="x"), PostgresMemory(pool, project="y")
+        entry = await x.retrieve("aqe/coverage/gaps")
+        history = await x.history("aqe/coverage/gaps")
+        found = await x.find("half covered")
+        keys = await y.list_keys("aqe/")
+
+    assert entry
+    assert (entry.version, entry.run_id, entry.step) == (2, runs["x"][1], "coverage-analyzer#0")
+    assert [(version.version, version.run_id) for version in history] == [(1, runs["x"][0])]
+    assert [match.score for match in found] == [1]
+    assert keys == [f"aqe/approvals/qe-y/{runs['y'][0]}/quality-gate#0", "aqe/coverage/gaps"]
