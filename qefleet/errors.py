@@ -13,7 +13,7 @@ QeError
 │   ├── GraphError        a lionagi graph has something in it that can't be made durable; `node` names where
 │   └── SettingsError     an environment variable or option is wrong
 ├── RunError              this run can't go on as it is                                  (exit code 3)
-│   ├── BudgetExceeded    the run has spent its `budget_usd`
+│   ├── BudgetExceeded    the run, its agent or its project has spent its budget
 │   ├── ModelRefused      the provider refuses the call for good (key, model name, content)
 │   └── ModelUnusable     the replies still don't parse after being asked again
 └── TransientError        somebody else's fault, for now: the workflow engine tries again
@@ -89,7 +89,7 @@ class RunError(QeError):
 
 
 class BudgetExceeded(RunError):
-    """The run has spent its `budget_usd`; what it has measured and kept stays."""
+    """A budget is spent: the run's, its agent's or its project's; what was measured and kept stays."""
 
 
 class ModelRefused(RunError):

@@ -33,7 +33,12 @@ async def serve(settings: Settings) -> None:
     prices = load_prices(settings.models.prices)
     async with await open_pool(settings.database_url) as pool:
         gateway = Gateway(
-            Ledger(pool, on_unknown=_on_unknown(settings), lease_s=_seconds(settings, "QE_LEASE_S", LEASE_S)),
+            Ledger(
+                pool,
+                on_unknown=_on_unknown(settings),
+                lease_s=_seconds(settings, "QE_LEASE_S", LEASE_S),
+                project_budget=settings.models.project_budget,
+            ),
             upstreams=load_upstreams(settings.environment),
             prices=prices,
             secret=settings.gateway.secret,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, Valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qefleet.errors import SettingsError
+from qefleet.llm.budgets import Period, ProjectBudget
 
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConnectConfig
@@ -83,6 +85,8 @@ class Models:
     local_url: str | None
     """`QE_LOCAL_MODEL_URL`: an OpenAI-compatible server that stands for `local`."""
     prices: Path | None
+    project_budget: ProjectBudget | None
+    """`QE_PROJECT_BUDGET_USD` in each `QE_PROJECT_BUDGET_PERIOD`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +174,11 @@ class Settings:
                 local=read.local_model,
                 local_url=read.local_model_url,
                 prices=_folder(read.prices, "") if read.prices else None,
+                project_budget=(
+                    ProjectBudget(read.project_budget_usd, read.project_budget_period)
+                    if read.project_budget_usd
+                    else None
+                ),
             ),
             gateway=Gateway(
                 url=read.gateway_url.rstrip("/") if read.gateway_url else None,
@@ -322,6 +331,8 @@ class _Environment(BaseSettings):
     learning: Literal["on", "off"] = "off"
     allowed_hosts: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\[\], -]*$")] = ""
     prices: Path | None = None
+    project_budget_usd: Annotated[Decimal, Field(gt=0, le=1_000_000)] | None = None
+    project_budget_period: Period = "month"
     build_id: BuildId | None = None
     make_current: bool = False
     temporal_port: Port | None = None

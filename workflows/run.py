@@ -167,6 +167,12 @@ class Run:
         self._remarks.append(text)
         self.board.note(text)
 
+    def _tell_budget(self, result: AgentResult) -> None:
+        """The run says once that a budget is spent, however many steps have met it."""
+        error = result.error
+        if error and error.type == "BudgetExceeded" and error.message not in self._remarks:
+            self.remark(error.message)
+
     def planned(self, steps: Sequence[StepPlan]) -> None:
         """Steps became known only now; they stand behind the last one that has ended."""
         ended = self.ended_steps()
@@ -181,6 +187,7 @@ class Run:
     def ended(self, result: AgentResult) -> None:
         """A step that a commander planned has ended."""
         self.results.append(result)
+        self._tell_budget(result)
         self.board.end(result)
 
     def items_of(self, steps: Collection[str]) -> ItemList | None:
@@ -199,6 +206,7 @@ class Run:
             CancelledError: The whole run is cancelled; the result is kept.
         """
         self.results.append(result)
+        self._tell_budget(result)
         if result.status != "completed" and step.on_failure == "stop":
             self.stopped = True
         if self.control.cancelled:

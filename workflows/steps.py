@@ -165,9 +165,10 @@ class _Work:
             if error and error.type == "Cancelled":
                 headline = error.message  # says so itself
             return result.model_copy(update={"headline": headline})
+        spent = status == "failed" and error is not None and error.type == "BudgetExceeded"
         return result.model_copy(
             update={
-                "headline": finding.headline,
+                "headline": f"{finding.headline}; stopped by its budget" if spent else finding.headline,
                 "decision": finding.decision,
                 "measured": finding.measurement,
                 "artifacts": finding.artifacts,

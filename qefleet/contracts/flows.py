@@ -14,7 +14,7 @@ from qefleet.contracts.graph import check_graph
 from qefleet.contracts.items import Item
 from qefleet.contracts.operations import Operation
 from qefleet.contracts.patterns import Concurrency, MaxItems, StepSpec
-from qefleet.contracts.runs import AgentId, AgentSpec, Approval, RunOptions
+from qefleet.contracts.runs import AgentId, AgentSpec, Approval, RunOptions, Usd
 from qefleet.contracts.targets import Target
 
 FlowId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
@@ -60,6 +60,7 @@ class FlowStep(Model):
     options: dict[str, Any] = {}
     on_failure: Literal["stop", "continue"] = "stop"
     timeout_minutes: Annotated[float, Field(gt=0, le=60 * 24 * 30)] | None = None
+    budget_usd: Usd | None = None
     approval: Approval | None = None
     """A person is asked before the first of its agents is run."""
     depends_on: Annotated[list[FlowId], Field(max_length=256)] = []
@@ -74,8 +75,9 @@ class FlowStep(Model):
     def _one(self) -> Self:
         if sum(given is not None for given in (self.agent, self.agents, self.operation)) != 1:
             raise ValueError("give exactly one of agent, agents, operation")
-        if self.agents and (self.options or self.timeout_minutes or self.on_failure != "stop"):
-            raise ValueError("options, timeout_minutes and on_failure stand with each of agents")
+        given = (self.options, self.timeout_minutes, self.budget_usd, self.on_failure != "stop")
+        if self.agents and any(given):
+            raise ValueError("options, timeout_minutes, budget_usd and on_failure stand with each of agents")
         if self.operation and (self.for_each or self.options):
             raise ValueError("an operation has parameters of its own: no options, no for_each")
         if self.operation and self.operation.inherit_from not in (None, *self.depends_on):
@@ -96,6 +98,7 @@ class FlowStep(Model):
                 options=self.options,
                 on_failure=self.on_failure,
                 timeout_minutes=self.timeout_minutes,
+                budget_usd=self.budget_usd,
                 approval=self.approval,
             )
             return [StepSpec(step=self.id, spec=spec, field=f"{field}.agent")]

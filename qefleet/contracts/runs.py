@@ -25,6 +25,9 @@ MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0
 GitRef = Annotated[str, StringConstraints(pattern=r"^[^-\x00][^\x00]*$", max_length=256)]
 
 
+Usd = Annotated[float, Field(gt=0, le=1_000_000)]
+
+
 class Decision(StrEnum):
     """What the quality gate says."""
 
@@ -74,6 +77,8 @@ class AgentSpec(Model):
     on_failure: Literal["stop", "continue"] = "stop"
     timeout_minutes: Annotated[float, Field(gt=0, le=60 * 24 * 30)] | None = None
     """The step fails with `TimedOut` once it has taken this long."""
+    budget_usd: Usd | None = None
+    """The gateway refuses the step's model calls, those of all its items, once they have cost this."""
     approval: Approval | None = None
     """A person is asked before the agent is run."""
 
@@ -120,7 +125,7 @@ class RunOptions(Model):
     """What any run can be given, whatever it looks at."""
 
     thresholds: Thresholds = Thresholds()
-    budget_usd: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    budget_usd: Usd | None = None
     """The gateway refuses model calls once the run has spent this."""
     model: Annotated[str, Field(max_length=256)] | None = None
     """`provider/name`, `local` or `none`; the worker's `QE_MODEL` without it."""

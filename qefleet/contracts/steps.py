@@ -78,6 +78,8 @@ class StepPlan(Model):
     options: dict[str, Any] = {}
     """As asked for; checked."""
     timeout_minutes: float | None = None
+    budget_usd: float | None = None
+    """What its model calls may cost; the gateway reads it here."""
     approval: Approval | None = None
     needs_judgement: bool = False
     """Fails where a model was asked and gave nothing usable: the judgement is its work."""

@@ -163,6 +163,7 @@ class Lifecycle:
             max_minutes=loop.max_minutes,
             options=spec.spec.options,
             timeout_minutes=spec.spec.timeout_minutes,
+            budget_usd=spec.spec.budget_usd,
             approval=spec.spec.approval,
             needs_judgement=agent.judgement is not None and agent.judgement.required,
         )
@@ -278,6 +279,7 @@ def _operations_of(flow: Sequence[FlowStep]) -> list[StepPlan]:
             on_failure=step.on_failure,
             looped=False,
             timeout_minutes=step.timeout_minutes,
+            budget_usd=step.budget_usd,
             approval=step.approval,
             operation=step.operation,
         )

@@ -274,7 +274,9 @@ class Steps:
         return {**known, "base_workspace": lambda: self._workspaces.open(base, environment)}
 
     async def _ask(self, agent: Agent, entry: RunEntry, question: Question[Any], call: str) -> Answer:
-        identity = CallIdentity(run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id)
+        identity = CallIdentity(
+            run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id, tier=agent.tier
+        )
         model = self._models.for_tier(agent.tier, entry.plan.model)
         if model == "local":
             limit = min(question.max_output_tokens, _LOCAL_ANSWER_TOKENS)

@@ -19,13 +19,13 @@ from uuid import UUID, uuid4
 import httpx
 
 from qefleet.errors import StoreUnavailable
+from qefleet.llm.budgets import OverBudget
 from qefleet.llm.ledger import (
     Answer,
     Call,
     Claimed,
     Ledger,
     Metered,
-    OverBudget,
     Unknown,
     Unpriced,
     Wait,
@@ -127,11 +127,8 @@ class Flight:
 
     def _refusal(self, outcome: OverBudget | Unpriced | Unknown) -> Problem:
         match outcome:
-            case OverBudget(spent, budget):
-                return Problem(
-                    "budget_exceeded",
-                    f"the run has spent {spent.normalize():f} of its {budget.normalize():f} USD",
-                )
+            case OverBudget():
+                return Problem("budget_exceeded", outcome.message)
             case Unpriced():
                 name = f"{self.call.provider}/{self.call.model}"
                 message = f"a budget needs a price, and {name} has none: add it to the file in QE_PRICES"
@@ -141,7 +138,7 @@ class Flight:
                 return Problem("outcome_unknown", message)
 
     async def _claim(self, attempt: UUID) -> Answer | Claimed | Unknown | OverBudget | Unpriced:
-        """Claim the call; wait while another gateway has it, or the budget allows none beside others."""
+        """Claim the call; wait while another gateway has it, or the budgets allow none beside others."""
         pause = POLL_MIN_S
         while True:
             outcome = await self._ledger.claim(

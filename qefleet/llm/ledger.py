@@ -17,6 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
+from qefleet.llm.budgets import Budget, OverBudget, ProjectBudget
 from qefleet.llm.metering import Tokens
 from qefleet.llm.tokens import CallIdentity
 from qefleet.sql.database import retrying
@@ -81,7 +82,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Wait:
-    """Somebody else is sending it, or the run's budget lets no more calls run at once."""
+    """Somebody else is sending it, or a budget lets no more calls run at once."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +91,8 @@ class Unknown:
 
 
 @dataclass(frozen=True)
-class OverBudget:
-    """The run has spent what it may."""
-
-    spent: Decimal
-    budget: Decimal
-
-
-@dataclass(frozen=True)
 class Unpriced:
-    """The run has a budget and the model no price."""
+    """There is a budget, and the model has no price."""
 
 
 Claim = Answer | Claimed | Wait | Unknown | OverBudget | Unpriced
@@ -112,6 +105,7 @@ class Ledger:
         pool: As `open_pool` makes it.
         on_unknown: What to do about a call whose last attempt ended unseen: send it again, or fail it.
         lease_s: Seconds after which a silent gateway's claim is void.
+        project_budget: What each project may spend, if anything limits it.
     """
 
     def __init__(
@@ -120,8 +114,10 @@ class Ledger:
         *,
         on_unknown: Literal["resend", "fail"] = "resend",
         lease_s: float = LEASE_S,
+        project_budget: ProjectBudget | None = None,
     ) -> None:
         self.lease_s = lease_s
+        self._project_budget = project_budget
         self._pool = pool
         self._on_unknown = on_unknown
         self._sql = load_queries()
@@ -152,7 +148,7 @@ class Ledger:
             who = call.identity
             await connection.execute(
                 self._sql["call_enter"], call.key, who.run_id, who.workflow_id, who.step, who.agent,
-                who.ordinal, call.request_digest, call.provider, call.model, call.body,
+                who.ordinal, call.request_digest, call.provider, call.model, call.body, who.tier,
             )  # fmt: skip
             row = await connection.fetchrow(self._sql["call_lock"], call.key)
             assert row is not None, "entered above, in this transaction"
@@ -166,7 +162,7 @@ class Ledger:
                 return Wait()
             if row["state"] == "claimed" and self._on_unknown == "fail":
                 return Unknown()
-            refusal = await self._over_budget(connection, who.run_id, bound, has_price=has_price)
+            refusal = await self._over_budget(connection, who, bound, has_price=has_price)
             if refusal is not None:
                 return refusal
             await connection.execute(self._sql["attempts_lose"], call.key)
@@ -241,26 +237,57 @@ class Ledger:
         await retrying(lambda: self._pool.fetchval("SELECT 1", timeout=2), total_s=2)
 
     async def _over_budget(
-        self, connection: asyncpg.Connection, run_id: UUID, bound: Decimal | None, *, has_price: bool
+        self, connection: asyncpg.Connection, who: CallIdentity, bound: Decimal | None, *, has_price: bool
     ) -> OverBudget | Unpriced | Wait | None:
-        """Whether one more call may go over the budget: with others in flight it must surely not."""
-        budget: Decimal | None = await connection.fetchval(self._sql["run_budget"], run_id)
-        if budget is None:
+        """Whether one more call may go over a budget: with others in flight it must surely not."""
+        budgets = await self._budgets(connection, who)
+        if not budgets:
             return None
         if not has_price:
             return Unpriced()
-        row = await connection.fetchrow(self._sql["run_spending"], run_id)
+        waits = False
+        for budget in budgets:
+            row = await self._spending(connection, who, budget)
+            if row["spent"] >= budget.usd:
+                return OverBudget(budget, spent=row["spent"])
+            fits = (
+                bound is not None
+                and row["reserved"] is not None
+                and row["spent"] + row["reserved"] + bound <= budget.usd
+            )
+            waits = waits or (row["in_flight"] > 0 and not fits)
+        return Wait() if waits else None
+
+    async def _budgets(self, connection: asyncpg.Connection, who: CallIdentity) -> list[Budget]:
+        """What limits a call. Each is locked, always in this order: calls under it are admitted singly."""
+        row = await connection.fetchrow(self._sql["budgets"], who.run_id, who.step)
+        if row is None:
+            return []
+        found: list[Budget] = []
+        if row["run_usd"] is not None:
+            found.append(Budget("run", "", row["run_usd"]))
+        if row["agent_usd"] is not None:
+            found.append(Budget("agent", who.step.partition("/")[0], row["agent_usd"]))
+        if found:
+            await connection.execute(self._sql["run_lock"], who.run_id)
+        if whole := self._project_budget:
+            found.append(Budget("project", row["project"], whole.usd, whole.period))
+            await connection.execute(self._sql["project_lock"], row["project"])
+        return found
+
+    async def _spending(
+        self, connection: asyncpg.Connection, who: CallIdentity, budget: Budget
+    ) -> asyncpg.Record:
+        match budget.scope:
+            case "run":
+                values = (who.run_id,)
+            case "agent":
+                values = (who.run_id, budget.name)
+            case "project":
+                values = (budget.name, budget.period)
+        row = await connection.fetchrow(self._sql[f"{budget.scope}_spending"], *values)
         assert row is not None, "an aggregate has a row"
-        if row["spent"] >= budget:
-            return OverBudget(spent=row["spent"], budget=budget)
-        if row["in_flight"] == 0:
-            return None
-        fits = (
-            bound is not None
-            and row["reserved"] is not None
-            and row["spent"] + row["reserved"] + bound <= budget
-        )
-        return None if fits else Wait()
+        return row
 
     async def _transaction(
         self, work: Callable[[asyncpg.Connection], Awaitable[Any]], *, total_s: float = 60

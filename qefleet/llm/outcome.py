@@ -144,7 +144,7 @@ def _from_status(error: APIClientError, provider: str) -> QeError | UnusableRepl
     ):  # … so it came as 200: the ledger has it as the answer.
         return UnusableReplyError(f"the provider sent an error in its place ({words}).")
     if kind == "budget_exceeded":
-        return BudgetExceeded(f"{words}; start another run with a larger budget_usd")
+        return BudgetExceeded(words)
     if kind in _GATEWAYS_OWN:
         return ModelRefused(f"the gateway refuses the call to {provider}: {words}")
     if bodiless or status in _TRANSIENT:

@@ -18,6 +18,7 @@ from uuid import UUID
 from pydantic import Field, ValidationError
 
 from qefleet.contracts.base import Model
+from qefleet.llm.models import Tier
 
 TOKEN_PREFIX = "qe1"  # noqa: S105 - the format's version, not a secret
 TOKEN_TTL_S = 12 * 3600
@@ -36,6 +37,8 @@ class CallIdentity(Model):
     agent: _Text
     ordinal: Annotated[int, Field(ge=0)] = 0
     """Tells apart calls of one step that are meant to be made again."""
+    tier: Tier | None = None
+    """How demanding the question is, for the ledger: it doesn't make another call of it."""
 
 
 class TokenRefused(ValueError):
@@ -57,7 +60,7 @@ def mint(identity: CallIdentity, secret: str, *, ttl_s: float = TOKEN_TTL_S) -> 
         ttl_s: Seconds until the gateway refuses it.
     """
     claims = _Claims(identity=identity, expires_at=int(time.time() + ttl_s))
-    body = _encode(claims.model_dump_json().encode())
+    body = _encode(claims.model_dump_json(exclude_none=True).encode())
     return f"{TOKEN_PREFIX}.{body}.{_encode(_signature(body, secret))}"
 
 

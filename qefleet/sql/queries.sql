@@ -9,8 +9,9 @@ RETURNING response_status, response_headers, response, cost_usd;
 -- name: call_enter
 -- Make the call known; nothing happens when it is.
 INSERT INTO model_calls
-    (call_key, run_id, workflow_id, step, agent, ordinal, request_digest, provider, model, request, state)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open')
+    (call_key, run_id, workflow_id, step, agent, ordinal, request_digest, provider, model, request, tier,
+        state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'open')
 ON CONFLICT (call_key) DO NOTHING;
 
 -- name: call_lock
@@ -75,9 +76,26 @@ UPDATE model_calls
 SET state = CASE WHEN $3 THEN 'open' ELSE 'claimed' END, reserved_usd = NULL, lease_until = clock_timestamp()
 WHERE call_key = $1 AND lease_owner = $2 AND state = 'claimed';
 
--- name: run_budget
--- A run's budget, where it has one; holding the row serialises the admission of the run's calls.
-SELECT budget_usd FROM runs WHERE run_id = $1 AND budget_usd IS NOT NULL FOR NO KEY UPDATE;
+-- name: budgets
+-- What limits a call of run $1 that step $2 makes: the run's budget, its agent's own, and whose money it is.
+SELECT
+    r.budget_usd AS run_usd,
+    (
+        SELECT (s.step ->> 'budget_usd')::numeric
+        FROM jsonb_array_elements(r.plan -> 'steps') AS s (step)
+        WHERE s.step ->> 'step' = split_part($2, '/', 1)
+    ) AS agent_usd,
+    coalesce(r.snapshot ->> 'name', r.target) AS project
+FROM runs AS r
+WHERE r.run_id = $1;
+
+-- name: run_lock
+-- Holding the row serialises the admission of the run's calls.
+SELECT run_id FROM runs WHERE run_id = $1 FOR NO KEY UPDATE;
+
+-- name: project_lock
+-- Serialises the admission of a project's calls, over all its runs.
+SELECT pg_advisory_xact_lock(hashtextextended('qe project budget ' || $1, 0));
 
 -- name: run_spending
 -- What a run has spent, and what is set aside for its calls in flight (null when one of them has no bound).
@@ -91,6 +109,38 @@ FROM (
     FROM model_calls
     WHERE run_id = $1 AND state = 'claimed' AND lease_until > clock_timestamp()
 ) AS flight;
+
+-- name: agent_spending
+-- The same of one step ($2) with all below it ($2/…).
+WITH calls AS (
+    SELECT call_key, state, lease_until, reserved_usd
+    FROM model_calls
+    WHERE run_id = $1
+        AND (step COLLATE "C" = $2 OR (step COLLATE "C" >= $2 || '/' AND step COLLATE "C" < $2 || '0'))
+)
+SELECT
+    (SELECT coalesce(sum(a.cost_usd), 0) FROM calls JOIN model_attempts AS a USING (call_key)) AS spent,
+    count(*) AS in_flight,
+    CASE WHEN bool_or(reserved_usd IS NULL) THEN NULL ELSE sum(reserved_usd) END AS reserved
+FROM calls
+WHERE state = 'claimed' AND lease_until > clock_timestamp();
+
+-- name: project_spending
+-- The same of all runs of project $1 since the day or month ($2) began, in UTC.
+WITH of_project AS (
+    SELECT run_id FROM runs WHERE coalesce(snapshot ->> 'name', target) = $1
+)
+SELECT
+    (
+        SELECT coalesce(sum(a.cost_usd), 0)
+        FROM of_project JOIN model_attempts AS a USING (run_id)
+        WHERE a.started_at >= date_trunc($2, now(), 'UTC')
+    ) AS spent,
+    count(*) AS in_flight,
+    CASE WHEN bool_or(c.reserved_usd IS NULL) THEN NULL ELSE sum(c.reserved_usd) END AS reserved
+FROM of_project
+JOIN model_calls AS c USING (run_id)
+WHERE c.state = 'claimed' AND c.lease_until > clock_timestamp();
 
 -- name: usage
 -- What a run asked of models.
@@ -133,7 +183,7 @@ ORDER BY created_at DESC LIMIT 1;
 
 -- name: calls_list
 -- The newest calls, of one run or of all ($1 null).
-SELECT call_key, run_id, workflow_id, step, agent, ordinal, provider, model, state, attempts, replays,
+SELECT call_key, run_id, workflow_id, step, agent, ordinal, provider, model, tier, state, attempts, replays,
     response_status, input_tokens, output_tokens, cost_usd, priced, created_at, answered_at,
     (SELECT a.error FROM model_attempts AS a WHERE a.call_key = c.call_key AND a.error IS NOT NULL
         ORDER BY a.started_at DESC LIMIT 1) AS last_error

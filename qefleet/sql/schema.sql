@@ -21,6 +21,7 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_by_workflow ON runs (workflow_id, opened_at);
 CREATE INDEX runs_by_time ON runs (opened_at);
+CREATE INDEX runs_by_project ON runs (coalesce(snapshot ->> 'name', target), opened_at);
 
 CREATE TABLE steps (
     run_id uuid NOT NULL,
@@ -81,6 +82,7 @@ CREATE TABLE model_calls (
     priced boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     answered_at timestamptz,
+    tier text,
     CONSTRAINT model_calls_state_known CHECK (state IN ('open', 'claimed', 'answered')),
     CONSTRAINT model_calls_claim_has_lease CHECK (
         state <> 'claimed' OR (lease_owner IS NOT NULL AND lease_until IS NOT NULL)
@@ -114,6 +116,7 @@ CREATE TABLE model_attempts (
 );
 CREATE INDEX model_attempts_by_call ON model_attempts (call_key, started_at);
 CREATE INDEX model_attempts_by_run ON model_attempts (run_id);
+CREATE INDEX model_attempts_by_time ON model_attempts (started_at);
 
 -- A branch's conversation is the messages of its steps, in the graph's order.
 CREATE TABLE operations (
@@ -135,6 +138,29 @@ CREATE TABLE messages (
     PRIMARY KEY (run_id, step, position),
     FOREIGN KEY (run_id, step) REFERENCES operations (run_id, step) ON DELETE CASCADE,
     CONSTRAINT messages_role_known CHECK (role IN ('user', 'assistant'))
+);
+
+-- An agent's conversation about a project, over all runs: one row a turn, numbered from 1. What was asked and
+-- answered is JSON.
+CREATE TABLE conversation_turns (
+    project text NOT NULL,
+    agent text NOT NULL,
+    turn bigint NOT NULL,
+    run_id uuid NOT NULL,
+    step text NOT NULL,
+    asked bytea NOT NULL,
+    answered bytea NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (project, agent, turn),
+    CONSTRAINT conversation_turns_once UNIQUE (run_id, step)
+);
+
+-- What a step goes on from, written when it is first asked for: a retry sees the same.
+CREATE TABLE conversation_views (
+    run_id uuid NOT NULL,
+    step text NOT NULL,
+    messages bytea NOT NULL,
+    PRIMARY KEY (run_id, step)
 );
 
 CREATE TABLE memory (

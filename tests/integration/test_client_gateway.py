@@ -126,7 +126,7 @@ async def test_a_spent_budget_ends_the_run(gateway: GatewayProcess, client: Mode
         )
 
     await client.ask(QUESTION, model=MODEL, identity=gateway.identity())
-    with pytest.raises(BudgetExceeded, match=r"spent .* larger budget_usd"):
+    with pytest.raises(BudgetExceeded, match=r"has spent .* larger budget_usd"):
         await client.ask(QUESTION, model=MODEL, identity=gateway.identity(ordinal=9))
 
 

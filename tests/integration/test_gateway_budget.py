@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest
 from gateway_process import GatewayProcess, question
 
@@ -52,12 +53,22 @@ async def pool(shared: GatewayProcess) -> AsyncIterator[asyncpg.Pool]:
         yield opened
 
 
-async def _open_run(pool: asyncpg.Pool, gateway: GatewayProcess, budget: Decimal) -> None:
+async def _open_run(
+    pool: asyncpg.Pool,
+    gateway: GatewayProcess,
+    budget: Decimal | None,
+    *,
+    agents: Mapping[str, float] | None = None,
+    project: str = "/x",
+) -> None:
+    steps = [{"step": step, "budget_usd": usd} for step, usd in (agents or {}).items()]
     await pool.execute(
-        "INSERT INTO runs (run_id, workflow_id, pattern, input, model, target, budget_usd)"
-        " VALUES ($1, 'wf-1', 'Pipeline', '{}', 'openai/gpt-4.1-mini', '/x', $2)",
+        "INSERT INTO runs (run_id, workflow_id, pattern, input, model, target, budget_usd, plan)"
+        " VALUES ($1, 'wf-1', 'Pipeline', '{}', 'openai/gpt-4.1-mini', $4, $2, $3)",
         gateway.run,
         budget,
+        {"steps": steps},
+        project,
     )
 
 
@@ -71,7 +82,7 @@ async def test_a_spent_budget_refuses(gateway: GatewayProcess, pool: asyncpg.Poo
     assert [each.status_code for each in (bought, refused, replayed)] == [200, 402, 200]
     assert refused.json()["error"] == {
         "type": "budget_exceeded",
-        "message": "the run has spent 1 of its 1 USD",
+        "message": "the run has spent 1 of 1 USD: start another run with a larger budget_usd",
     }
 
 
@@ -85,6 +96,86 @@ async def test_calls_at_once_overshoot_by_one_at_most(
 
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [402] * 7
     assert (await usage_of(pool, gateway.run)).cost_usd == 3.0
+
+
+async def test_many_small_calls_at_once_end_at_the_budget(
+    gateway: GatewayProcess, provider: ScriptedProvider, pool: asyncpg.Pool
+) -> None:
+    """A budget of 0.10 USD and 40 calls of 0.016 at once, as many in flight as fit: over by less than one call."""
+    small = Rule(reply="x", input_tokens=20, output_tokens=10_000, latency_s=0.05)
+    await provider.script([small])
+    await _open_run(pool, gateway, Decimal("0.10"))
+    body = question(max_tokens=10_000)
+    answers = await asyncio.gather(*(gateway.ask(body, who=gateway.identity(ordinal=n)) for n in range(40)))
+    later = await gateway.ask(body, who=gateway.identity(ordinal=99))
+
+    spent = (await usage_of(pool, gateway.run)).cost_usd
+    assert spent is not None
+    assert 0.10 <= spent < 0.10 + 0.016008
+    assert {answer.status_code for answer in answers} == {200, 402}
+    assert later.status_code == 402
+    assert len(await provider.requests()) == 7
+
+
+async def test_an_agent_has_a_budget_of_its_own(gateway: GatewayProcess, pool: asyncpg.Pool) -> None:
+    """All calls of the agent's step count, those of its items too; the other agents go on."""
+    await _open_run(pool, gateway, Decimal(100), agents={"test-generator#1": 1.5, "test-generator#10": 9})
+    asked = [
+        await gateway.ask(who=gateway.identity(step))
+        for step in ("test-generator#1/0/a/1", "test-generator#1/1/b/1", "test-generator#1/2/c/1")
+    ]
+    sibling = await gateway.ask(who=gateway.identity("test-generator#10/judge"))
+
+    assert [each.status_code for each in asked] == [200, 200, 402]
+    assert asked[2].json()["error"]["message"] == (
+        "test-generator#1 has spent 2 of 1.5 USD, its agent's own budget: "
+        "give the agent a larger budget_usd in another run"
+    )
+    assert sibling.status_code == 200
+
+
+async def test_an_agents_calls_at_once_overshoot_by_one_at_most(
+    gateway: GatewayProcess, provider: ScriptedProvider, pool: asyncpg.Pool
+) -> None:
+    """As for the run's budget: seven of ten are refused."""
+    await provider.script([ONE_CALL.model_copy(update={"latency_s": 0.1})])
+    await _open_run(pool, gateway, None, agents={"gen": 2.5})
+    answers = await asyncio.gather(*(gateway.ask(who=gateway.identity(f"gen/{n}")) for n in range(10)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [402] * 7
+
+
+async def test_a_project_has_a_budget_over_all_its_runs(
+    shared: GatewayProcess, provider: ScriptedProvider, pool: asyncpg.Pool, tmp_path: Path
+) -> None:
+    """Runs of a project share it, by the database's day; another project has its own; a new day begins at 0."""
+    await provider.reset()
+    await provider.script([ONE_CALL.model_copy(update={"latency_s": 0.05})])
+    limits = {"QE_PROJECT_BUDGET_USD": "2.5", "QE_PROJECT_BUDGET_PERIOD": "day"}
+    async with GatewayProcess(shared.database, provider.url, tmp_path / "log", **limits) as gateway:
+        whose = {uuid4(): "one", uuid4(): "one", uuid4(): "two"}
+        for gateway.run, project in whose.items():
+            await _open_run(pool, gateway, None, project=project)
+
+        async def ask(project: str, ordinal: int) -> httpx.Response:
+            run = [run for run, of in whose.items() if of == project][ordinal % 2 if project == "one" else 0]
+            who = gateway.identity(ordinal=ordinal).model_copy(update={"run_id": run})
+            return await gateway.ask(who=who)
+
+        at_once = await asyncio.gather(*(ask("one", n) for n in range(8)))
+        other = await ask("two", 0)
+        yesterday = "UPDATE model_attempts SET started_at = started_at - interval '1 day' WHERE run_id = $1"
+        for run in whose:
+            await pool.execute(yesterday, run)
+        next_day = await ask("one", 100)
+
+    assert sorted(answer.status_code for answer in at_once) == [200] * 3 + [402] * 5
+    refused = next(answer for answer in at_once if answer.status_code == 402)
+    assert refused.json()["error"]["message"] == (
+        "project one has spent 3 of 2.5 USD of this day: raise QE_PROJECT_BUDGET_USD where the gateway runs, "
+        "or wait for the next day (UTC)"
+    )
+    assert [other.status_code, next_day.status_code] == [200, 200]
 
 
 async def test_a_wide_budget_lets_calls_run_together(

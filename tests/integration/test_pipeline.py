@@ -117,7 +117,10 @@ async def test_spent_budget_ends_the_loop_and_keeps_what_it_had(temporal: Workfl
 
     assert (fleet.calls["propose"], fleet.calls["try_proposal"], fleet.calls["conclude"]) == (2, 1, 1)
     assert result.steps[0].error is not None
-    assert (result.steps[0].error.type, result.steps[0].headline) == ("BudgetExceeded", "concluded")
+    assert (result.steps[0].error.type, result.steps[0].headline) == (
+        "BudgetExceeded",
+        "concluded; stopped by its budget",
+    )
 
 
 async def test_unusable_reply_costs_one_item(temporal: WorkflowEnvironment) -> None:

@@ -43,6 +43,8 @@ KNOWN_VARIABLES = {
         "QE_DATA_DIR",
         "QE_CACHE_DIR",
         "QE_PRICES",
+        "QE_PROJECT_BUDGET_USD",
+        "QE_PROJECT_BUDGET_PERIOD",
         "QE_ON_UNKNOWN",
         "QE_LEASE_S",
         "QE_UPSTREAM_TIMEOUT_S",

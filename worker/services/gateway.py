@@ -26,6 +26,9 @@ def gateway_service(
         "QE_CACHE_DIR": str(settings.folders.cache),
     }
 
+    if prices := settings.models.prices:
+        env["QE_PRICES"] = str(prices)  # absolute: the gateway runs in another folder
+
     async def ready(_pid: int) -> bool:
         return await answers(f"http://{HOST}:{port}/healthz")
 
