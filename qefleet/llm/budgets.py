@@ -50,10 +50,10 @@ class OverBudget:
                     "give the agent a larger budget_usd in another run"
                 )
             case "project":
+                period = self.budget.period
                 return (
-                    f"project {self.budget.name} has spent {amounts} of this {self.budget.period}: raise "
-                    f"QE_PROJECT_BUDGET_USD where the gateway runs, or wait for the next {self.budget.period} "
-                    "(UTC)"
+                    f"project {self.budget.name} has spent {amounts} of this {period}: raise "
+                    f"QE_PROJECT_BUDGET_USD where the gateway runs, or wait for the next {period} (UTC)"
                 )
             case scope:
                 assert_never(scope)

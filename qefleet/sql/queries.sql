@@ -182,12 +182,66 @@ WHERE run_id = $1 AND workflow_id = $2 AND step = $3 AND ordinal = $4
 ORDER BY created_at DESC LIMIT 1;
 
 -- name: calls_list
--- The newest calls, of one run or of all ($1 null).
+-- The newest calls, of one run or of all ($1 null), first made at $3 or later (null: whenever).
 SELECT call_key, run_id, workflow_id, step, agent, ordinal, provider, model, tier, state, attempts, replays,
-    response_status, input_tokens, output_tokens, cost_usd, priced, created_at, answered_at,
+    response_status, input_tokens, output_tokens, cost_usd, replays * cost_usd AS saved_usd, priced, created_at,
+    answered_at,
     (SELECT a.error FROM model_attempts AS a WHERE a.call_key = c.call_key AND a.error IS NOT NULL
         ORDER BY a.started_at DESC LIMIT 1) AS last_error
 FROM model_calls AS c
-WHERE $1::uuid IS NULL OR run_id = $1
+WHERE ($1::uuid IS NULL OR run_id = $1) AND ($3::timestamptz IS NULL OR created_at >= $3)
 ORDER BY created_at DESC
 LIMIT $2;
+
+-- name: costs
+-- What calls took, summed by run, agent, model, tier, project or day ($1); of one run or of all ($2 null), first
+-- made at $3 or later (null: whenever).
+SELECT
+    of_call.name,
+    of_call.run_id,
+    coalesce(sum(bought.calls), 0)::bigint AS calls,
+    sum(of_call.replays)::bigint AS replayed_calls,
+    coalesce(sum(bought.input_tokens), 0)::bigint AS input_tokens,
+    coalesce(sum(bought.output_tokens), 0)::bigint AS output_tokens,
+    CASE WHEN coalesce(sum(bought.calls), 0) = 0 THEN 0 ELSE sum(bought.cost_usd) END AS cost_usd,
+    coalesce(sum(bought.unpriced), 0)::bigint AS unpriced_calls,
+    coalesce(sum(bought.lost), 0)::bigint AS lost_attempts,
+    CASE
+        WHEN sum(of_call.replays) = 0 THEN 0
+        ELSE sum(of_call.replays * of_call.cost_usd) FILTER (WHERE of_call.replays > 0)
+    END AS saved_usd,
+    array_agg(DISTINCT of_call.model ORDER BY of_call.model) AS models,
+    coalesce(array_agg(DISTINCT of_call.tier) FILTER (WHERE of_call.tier IS NOT NULL), '{}') AS tiers
+FROM (
+    SELECT
+        c.call_key,
+        c.replays,
+        c.cost_usd,
+        c.tier,
+        c.provider || '/' || c.model AS model,
+        CASE WHEN $1 = 'run' THEN c.run_id END AS run_id,
+        CASE $1
+            WHEN 'run' THEN c.workflow_id
+            WHEN 'agent' THEN c.agent
+            WHEN 'model' THEN c.provider || '/' || c.model
+            WHEN 'tier' THEN coalesce(c.tier, '-')
+            WHEN 'project' THEN coalesce(r.snapshot ->> 'name', r.target, '-')
+            ELSE to_char(c.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')
+        END AS name
+    FROM model_calls AS c
+    LEFT JOIN runs AS r USING (run_id)
+    WHERE ($2::uuid IS NULL OR c.run_id = $2) AND ($3::timestamptz IS NULL OR c.created_at >= $3)
+) AS of_call
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) FILTER (WHERE a.outcome <> 'lost') AS calls,
+        count(*) FILTER (WHERE a.outcome = 'lost') AS lost,
+        count(*) FILTER (WHERE a.outcome <> 'lost' AND a.cost_usd IS NULL) AS unpriced,
+        sum(a.input_tokens) AS input_tokens,
+        sum(a.output_tokens) AS output_tokens,
+        sum(a.cost_usd) AS cost_usd
+    FROM model_attempts AS a
+    WHERE a.call_key = of_call.call_key AND a.outcome IN ('answered', 'duplicate', 'lost')
+) AS bought
+GROUP BY of_call.name, of_call.run_id
+ORDER BY CASE WHEN $1 = 'day' THEN of_call.name END DESC, cost_usd DESC NULLS LAST, calls DESC, of_call.name;

@@ -15,8 +15,8 @@ from qefleet.llm.receipts import ListedCall, list_calls
 from qefleet.sql.database import open_pool
 
 BUDGET_USD = 0.10
-PRICES = '[openai]\n"gpt-4.1-mini" = { input = 100, output = 100 }\n'
-"""So that a call costs about 0.09 USD, and one for each of the functions about one USD."""
+PRICES = '[openai]\n"gpt-4.1-mini" = { input = 200, output = 200 }\n'
+"""So that a call costs about 0.095 USD, and one for each of the functions about one USD."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ async def run(fleet: RunningFleet, workflow_id: str, kind: str, value: dict[str,
 
 
 async def test_run_stops_at_its_budget(fleet: RunningFleet, project: Path) -> None:
-    """It keeps the tests that it had, measures with them, and says what happened; over by less than a call."""
+    """It keeps the tests that it had, measures them, and says what happened; over by less than a call."""
     value = {
         "target": str(project),
         "agents": [{"agent": "test-generator", "on_failure": "continue"}, "test-executor"],
@@ -54,8 +54,7 @@ async def test_run_stops_at_its_budget(fleet: RunningFleet, project: Path) -> No
 
     generator = result.steps[0]
     costs = [call.cost_usd or 0.0 for call in calls]
-    print([round(cost, 4) for cost in costs], generator.headline, result.notes)
-    assert FUNCTIONS * min(costs) >= 0.9
+    assert FUNCTIONS * min(costs) > 1.0
     assert result.usage.cost_usd == pytest.approx(sum(costs))
     assert BUDGET_USD <= sum(costs) < BUDGET_USD + max(costs)
     assert generator.error is not None

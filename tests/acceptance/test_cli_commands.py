@@ -12,7 +12,7 @@ from worker.cli import execute
 from worker.cli.app import app
 
 _COMMANDS = (
-    *("up", "run", "doctor", "agents", "report", "calls", "learning", "replay"),
+    *("up", "run", "doctor", "agents", "report", "calls", "cost", "learning", "replay"),
     *("learning agent", "learning show", "learning plot", "learning export", "learning import"),
     *("worker", "gateway", "migrate", "agents show"),
     "memory",
@@ -169,7 +169,7 @@ def test_memory_of_several_projects(tmp_path: Path, database: str) -> None:
     assert [match["key"] for match in watched.json] == ["k"]
 
 
-@pytest.mark.parametrize("command", ["calls", "learning", "report"])
+@pytest.mark.parametrize("command", ["calls", "cost", "learning", "report"])
 def test_empty_lists_are_empty_json(tmp_path: Path, database: str, command: str) -> None:
     """A program reads a list, a person a sentence."""
     env = environment(tmp_path, QE_DATABASE_URL=database)

@@ -101,7 +101,7 @@ async def test_calls_at_once_overshoot_by_one_at_most(
 async def test_many_small_calls_at_once_end_at_the_budget(
     gateway: GatewayProcess, provider: ScriptedProvider, pool: asyncpg.Pool
 ) -> None:
-    """A budget of 0.10 USD and 40 calls of 0.016 at once, as many in flight as fit: over by less than one call."""
+    """A budget of 0.10 USD and 40 calls of 0.016 at once, as many as fit: over by less than one call."""
     small = Rule(reply="x", input_tokens=20, output_tokens=10_000, latency_s=0.05)
     await provider.script([small])
     await _open_run(pool, gateway, Decimal("0.10"))
@@ -148,7 +148,7 @@ async def test_an_agents_calls_at_once_overshoot_by_one_at_most(
 async def test_a_project_has_a_budget_over_all_its_runs(
     shared: GatewayProcess, provider: ScriptedProvider, pool: asyncpg.Pool, tmp_path: Path
 ) -> None:
-    """Runs of a project share it, by the database's day; another project has its own; a new day begins at 0."""
+    """A project's runs share it, by the database's day; another has its own; a new day begins at 0."""
     await provider.reset()
     await provider.script([ONE_CALL.model_copy(update={"latency_s": 0.05})])
     limits = {"QE_PROJECT_BUDGET_USD": "2.5", "QE_PROJECT_BUDGET_PERIOD": "day"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import agents, calls, doctor, learning, memory, processes, replay, report, run, up
+from worker.cli import agents, calls, cost, doctor, learning, memory, processes, replay, report, run, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(agents.app, name="agents")
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("calls", epilog=calls.EXAMPLES)(calls.calls)
+app.command("cost", epilog=cost.EXAMPLES)(cost.cost)
 app.add_typer(learning.app, name="learning")
 app.add_typer(memory.app, name="memory")
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
