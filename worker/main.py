@@ -25,6 +25,7 @@ from activities.runs import RunActivities
 from qefleet.agents.installed import installed
 from qefleet.contracts.runs import TASK_QUEUE
 from qefleet.errors import QeError, SettingsError
+from qefleet.fleet.conversations import Conversations
 from qefleet.fleet.lifecycle import Lifecycle
 from qefleet.fleet.steps import Steps
 from qefleet.fleet.store import RunStore
@@ -111,6 +112,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 pool=pool, gateway_url=settings.gateway.url, secret=settings.gateway.secret
             ),
             learning=LearningStore(pool),
+            conversations=Conversations(pool),
             allowed_hosts=settings.allowed_hosts,
         )
         version = deployment_version(settings)

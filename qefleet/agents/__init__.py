@@ -1,6 +1,15 @@
 """What an agent is made of: all that an author of one imports, in one place (see `docs/custom-agents.md`)."""
 
-from qefleet.agents.agent import Agent, Judgement, Loop, LoopOptions, Measure, NoOptions, StepContext
+from qefleet.agents.agent import (
+    Agent,
+    ConversationOptions,
+    Judgement,
+    Loop,
+    LoopOptions,
+    Measure,
+    NoOptions,
+    StepContext,
+)
 from qefleet.agents.evidence import keep_all, keep_evidence
 from qefleet.agents.parts import is_about
 from qefleet.agents.prompt import Prompt, load_prompt
@@ -17,6 +26,7 @@ __all__ = [
     "Agent",
     "AgentResult",
     "ArtifactRef",
+    "ConversationOptions",
     "Decision",
     "Digest",
     "Finding",

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.changes import Changes
@@ -42,6 +42,13 @@ class LoopOptions(Model):
 
     max_rounds: int = 3
     max_minutes: float | None = None
+
+
+class ConversationOptions(Model):
+    """What the options of an agent have that goes on from its earlier judgements on the same project."""
+
+    remember_turns: Annotated[int, Field(ge=0, le=20)] = 3
+    """Turns of earlier runs that a model is shown in full, older ones in a line each; 0: nothing of any."""
 
 
 async def _nothing_before() -> AgentResult | None:

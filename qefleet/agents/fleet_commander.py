@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from qefleet.agents.agent import Agent, Judgement, Measure, StepContext
+from qefleet.agents.agent import Agent, ConversationOptions, Judgement, Measure, StepContext
 from qefleet.agents.checks import check_options
 from qefleet.agents.evidence import keep_evidence
 from qefleet.contracts.base import Model
@@ -20,7 +20,7 @@ from qefleet.errors import InvalidInput
 _ID = "fleet-commander"
 
 
-class FleetCommanderOptions(Model):
+class FleetCommanderOptions(ConversationOptions):
     """What is commanded, and how far; the workflow fills them in."""
 
     request: Annotated[str, StringConstraints(min_length=1, max_length=4000)] = "Test what is not tested yet."

@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from qefleet.agents.agent import Agent, Judgement, Learner, Loop, StepContext
+from qefleet.agents.agent import Agent, ConversationOptions, Judgement, Learner, Loop, StepContext
 from qefleet.agents.catalogue import Catalogue
 from qefleet.agents.citations import check_citations
 from qefleet.agents.prompt import load_prompt
-from qefleet.contracts.base import Digest
+from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.changes import Changes
 from qefleet.contracts.learning import Choice, Gains, Rewarded
+from qefleet.contracts.runs import AgentResult
 from qefleet.contracts.steps import (
     Answer,
     ChooseStrategy,
@@ -32,6 +33,7 @@ from qefleet.contracts.steps import (
     Trial,
     Verdict,
 )
+from qefleet.fleet.conversations import Conversations
 from qefleet.fleet.items import sum_of_items
 from qefleet.fleet.store import RunEntry, RunStore
 from qefleet.graphs.dependencies import as_dependencies
@@ -40,6 +42,7 @@ from qefleet.graphs.operate import GraphOperations
 from qefleet.learning.store import LearningStore
 from qefleet.llm.client import ModelClient, Question
 from qefleet.llm.models import ModelChoice
+from qefleet.llm.question import Message
 from qefleet.llm.tokens import CallIdentity
 from qefleet.memory.artifacts import Artifacts
 from qefleet.workspace.workspace import Workspaces
@@ -62,6 +65,7 @@ class Steps:
         models: ModelChoice,
         operations: GraphOperations,
         learning: LearningStore,
+        conversations: Conversations,
         allowed_hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._catalogue = catalogue
@@ -72,6 +76,7 @@ class Steps:
         self._models = models
         self._operations = operations
         self._learning = learning
+        self._conversations = conversations
         self._allowed_hosts = allowed_hosts
 
     async def measure(self, step: StepRef) -> Finding:
@@ -165,8 +170,17 @@ class Steps:
             context=evidence.decode(),
             response=agent.judgement.response,
             check=partial(_check_answer, agent.judgement, ctx, evidence),
+            past=await self._past(agent, request, ctx.options),
         )
         return await self._ask(agent, entry, question, f"{request.step}/judge")
+
+    async def _past(self, agent: Agent, step: StepRef, options: Model) -> list[Message]:
+        """What the agent goes on from, where it remembers. An expansion's items have no conversation."""
+        if not isinstance(options, ConversationOptions) or step.ordinal is not None:
+            return []
+        return await self._conversations.resume(
+            step.run, step.step, agent=agent.id, window=options.remember_turns
+        )
 
     async def operate(self, step: StepRef) -> Answer:
         """Do what a node of a lionagi graph does.
@@ -212,7 +226,18 @@ class Steps:
             task={"files": snapshot.files, "size_bytes": snapshot.size_bytes} if snapshot else {},
             action="model" if usage.calls + usage.replayed_calls else "tools",
         )
+        if judged is not None and not is_item and result.agent != GRAPH_AGENT:
+            await self._remember(request.run, result, judged)
         return Recorded(usage=usage, judged=None if is_item else judged)
+
+    async def _remember(self, run: str, result: AgentResult, judged: dict[str, Any]) -> None:
+        """Add a turn to the agent's conversation, if it has one."""
+        agent = self._catalogue.get(result.agent)
+        if not issubclass(agent.options, ConversationOptions):
+            return
+        plan = (await self._store.load(run)).step(result.step)
+        asked = {"options": plan.options, "measured": result.headline}
+        await self._conversations.record(run, result.step, agent=agent.id, asked=asked, answered=judged)
 
     async def sum_up(self, request: SumUp) -> SumUpResult:
         """Make one result of all that was recorded of an expansion's items, and write it down."""
@@ -280,7 +305,8 @@ class Steps:
         model = self._models.for_tier(agent.tier, entry.plan.model)
         if model == "local":
             limit = min(question.max_output_tokens, _LOCAL_ANSWER_TOKENS)
-            question = replace(question, max_output_tokens=limit)
+            # It reads slowly, and not much: what it said before is left out.
+            question = replace(question, max_output_tokens=limit, past=())
         reply = await self._client.ask(question, model=model, identity=identity)
         return Answer(
             content=await self._keep(reply.value), usage=await self._store.usage(str(entry.run_id), call)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,13 @@ from urllib.parse import urlsplit
 from lionagi import Branch, iModel
 from lionagi._errors import LionError  # no public name; the base of what a Branch raises
 from lionagi.ln.concurrency import utils as lionagi_utils
+from lionagi.protocols.messages import AssistantResponse, Instruction
+from lionagi.protocols.messages.assistant_response import AssistantResponseContent
+from lionagi.protocols.messages.instruction import InstructionContent
 
 from qefleet.errors import ModelUnavailable
 from qefleet.llm.outcome import RawReply, raw_reply, translated
+from qefleet.llm.question import Message
 
 NO_LOG: dict[str, Any] = {"auto_save_on_exit": False, "capacity": None}
 """For each Branch: the default writes prompts and replies to ./data/logs."""
@@ -53,6 +57,8 @@ class Call:
     schema_name: str
     native_schema: bool | None
     timeout_s: int
+    past: Sequence[Message] = ()
+    """What was said before on the Branch."""
 
 
 async def call_model(call: Call) -> RawReply:
@@ -93,6 +99,7 @@ async def _ask_branch(call: Call, provider: str, name: str) -> Any:
             system=call.system,
             chat_model=model,
             log_config=NO_LOG,
+            messages=[_message(one) for one in call.past] or None,  # pyright: ignore[reportArgumentType] - as Branch.clone gives them
         )
     # As plain content: else lionagi renders the text as YAML, which turns source code with a blank at the
     # end of a line into one quoted line full of escapes. The system part is left out of plain content.
@@ -110,6 +117,14 @@ async def _ask_branch(call: Call, provider: str, name: str) -> Any:
     finally:
         await model.close()  # else its replenisher task stays
         forget_branches()
+
+
+def _message(said: Message) -> Instruction | AssistantResponse:
+    if said.role == "user":
+        content = InstructionContent.from_dict({"plain_content": said.text})
+        return Instruction(content=content)  # pyright: ignore[reportCallIssue] - the rest has defaults
+    reply = AssistantResponseContent.from_dict({"assistant_response": said.text})
+    return AssistantResponse(content=reply)  # pyright: ignore[reportCallIssue] - the rest has defaults
 
 
 def _model(call: Call, provider: str, name: str) -> iModel:

@@ -85,4 +85,5 @@ class ModelClient:
             schema_name=question.response.__name__,
             native_schema=question.native_schema,
             timeout_s=self._timeout_s,
+            past=question.past,
         )
