@@ -1,0 +1,48 @@
+"""`docs/lionagi-best-practice.md`, as it stands there: each block in turn, in a program of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from qefleet.testing.provider import ScriptedProvider
+from qefleet.testing.script import Rule
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "lionagi-best-practice.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+RULES = [
+    Rule(
+        match="Write a test",
+        reply='```json\n{"test": "def test_one(): ..."}\n```',
+        input_tokens=30,
+        output_tokens=12,
+    ),
+    Rule(match="Say nothing", reply="", finish_reason="content_filter"),
+    Rule(match="Too many", status=429, retry_after_s=7),
+    Rule(match="Refuse", status=401),
+    Rule(match="What is to be done now", reply="Nothing."),
+]
+
+
+async def test_page_runs(provider: ScriptedProvider, tmp_path: Path) -> None:
+    """All of its assertions hold, each question is one request, and nothing is left on the disk."""
+    await provider.script(RULES)
+    script = "\n".join(BLOCKS)
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "OPENAI_BASE_URL": f"{provider.url}/v1", "OPENAI_API_KEY": "sk-test"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    asked = re.findall(r'ask\("([^"]+)"|\(\("([^"]+)", |, \("([^"]+)", "the', script)
+    assert len(await provider.requests()) == len(asked) == len(RULES)
+    assert list(tmp_path.iterdir()) == []
