@@ -111,7 +111,7 @@ async def test_prompt_stays_level(fleet: Commanded) -> None:
 
 @pytest.mark.soak
 async def test_a_thousand_calls_stay_level(fleet: Commanded) -> None:
-    """Prompt tokens and time of the 1,000th call are those of the 50th, within a tenth; medians of 41 calls."""
+    """Prompt tokens and time (medians of 41) of the 1,000th call are those of the 50th, within a tenth."""
     uses = await _uses(fleet, 1020)
     tokens = {place: uses[place - 1][0] for place in (1, 50, 1000)}
     times = {place: median(took for _, took in uses[place - 21 : place + 20]) for place in (50, 1000)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -28,21 +29,24 @@ RULES = [
 ]
 
 
-async def test_page_runs(provider: ScriptedProvider, tmp_path: Path) -> None:
-    """All of its assertions hold, each question is one request, and nothing is left on the disk."""
-    await provider.script(RULES)
-    script = "\n".join(BLOCKS)
-
-    done = subprocess.run(
+def run(script: str, *, url: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The page's blocks as one program."""
+    return subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "OPENAI_BASE_URL": f"{provider.url}/v1", "OPENAI_API_KEY": "sk-test"},
-        cwd=tmp_path,
+        env={**os.environ, "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "sk-test"},
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
     )
 
+
+async def test_page_runs(provider: ScriptedProvider, tmp_path: Path) -> None:
+    """All of its assertions hold, each question is one request, and nothing is left on the disk."""
+    await provider.script(RULES)
+
+    done = await asyncio.to_thread(run, "\n".join(BLOCKS), url=provider.url, cwd=tmp_path)
+
     assert done.returncode == 0, done.stderr
-    asked = re.findall(r'ask\("([^"]+)"|\(\("([^"]+)", |, \("([^"]+)", "the', script)
-    assert len(await provider.requests()) == len(asked) == len(RULES)
-    assert list(tmp_path.iterdir()) == []
+    assert len(await provider.requests()) == len(RULES)
+    assert os.listdir(tmp_path) == []
