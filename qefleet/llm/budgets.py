@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, assert_never
+from typing import Literal
 
 Period = Literal["day", "month"]
 Scope = Literal["run", "agent", "project"]
@@ -55,8 +55,6 @@ class OverBudget:
                     f"project {self.budget.name} has spent {amounts} of this {period}: raise "
                     f"QE_PROJECT_BUDGET_USD where the gateway runs, or wait for the next {period} (UTC)"
                 )
-            case scope:
-                assert_never(scope)
 
 
 def _plain(usd: Decimal) -> str:

@@ -70,8 +70,7 @@ def messages_of(turns: Sequence[Turn], *, window: int) -> list[Message]:
 
 def _summary(older: Sequence[Turn]) -> str:
     lines = [
-        f"{turn.number}: {_cut(_compact(turn.asked), _LINE_CHARS)} -> {_cut(_compact(turn.answered), _LINE_CHARS)}"
-        f" ({_cut(turn.came_of_it, _LINE_CHARS)})"
+        f"{turn.number}: {_line(turn.asked)} -> {_line(turn.answered)} ({_cut(turn.came_of_it, _LINE_CHARS)})"
         for turn in older
     ]
     if left_out := older[0].number - 1:
@@ -94,6 +93,10 @@ def _shortened(value: Any) -> Any:
             return {key: _shortened(item) for key, item in cast("dict[str, Any]", value).items()}
         case _:
             return value
+
+
+def _line(value: Any) -> str:
+    return _cut(_compact(value), _LINE_CHARS)
 
 
 def _compact(value: Any) -> str:

@@ -57,9 +57,12 @@ async def test_commands_do_what_the_page_shows(fleet: FleetProcess, project: Pat
 async def test_cost_page_shows_what_was_spent(fleet: FleetProcess, project: Path, tmp_path: Path) -> None:
     """Of a run with two agents that ask a model once each."""
     shell = Shell({**fleet.env, "TEMPORAL_ADDRESS": fleet.address}, tmp_path, str(project))
-    agents = ["test-generator", "coverage-analyzer"]
+    agents = ["coverage-analyzer", "test-generator"]
     given = json.dumps({"target": TARGET, "agents": agents})
-    typed = f"temporal workflow execute --type Pipeline --task-queue qe-fleet --workflow-id qe-cost --input '{given}'"
+    typed = (
+        "temporal workflow execute --type Pipeline --task-queue qe-fleet --workflow-id qe-cost"
+        f" --input '{given}'"
+    )
 
     await asyncio.to_thread(shell.play, [Command(typed, ("Status COMPLETED",)), *COST.commands])
 

@@ -61,7 +61,7 @@ async def test_another_project_has_its_own(fleet: Commanded) -> None:
 
 
 async def test_retry_asks_the_same_whatever_was_said_meanwhile(fleet: Commanded) -> None:
-    """Another run ends between two tries, and its rows are gone at the third: one request, one answer paid."""
+    """Another run ends between two tries, its rows are gone at the third: one request, one answer paid."""
     await fleet.use(await fleet.open(request="Before."))
     run = await fleet.open(request="Mine.")
     await fleet.judge(run)

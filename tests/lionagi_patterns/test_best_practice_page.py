@@ -41,6 +41,10 @@ def run(script: str, *, url: str, cwd: Path) -> subprocess.CompletedProcess[str]
     )
 
 
+def left_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 async def test_page_runs(provider: ScriptedProvider, tmp_path: Path) -> None:
     """All of its assertions hold, each question is one request, and nothing is left on the disk."""
     await provider.script(RULES)
@@ -49,4 +53,4 @@ async def test_page_runs(provider: ScriptedProvider, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert len(await provider.requests()) == len(RULES)
-    assert os.listdir(tmp_path) == []
+    assert left_in(tmp_path) == []
