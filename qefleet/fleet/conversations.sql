@@ -11,7 +11,7 @@ ON CONFLICT (run_id, step) DO NOTHING;
 
 -- name: turns_before
 -- An agent's ($2) latest turns on the same project, newest first, and what came of their runs: all as it was when
--- this run opened.
+-- this run opened. The latest ones are taken first, by the index: it takes as long however many there are.
 SELECT
     t.turn,
     t.asked,
@@ -26,12 +26,18 @@ SELECT
         LIMIT 5
     ) AS failed
 FROM runs AS r
-INNER JOIN conversation_turns AS t
-    ON t.project = coalesce(r.snapshot ->> 'name', r.target) AND t.agent = $2 AND t.recorded_at < r.opened_at
+CROSS JOIN LATERAL (
+    SELECT latest.turn, latest.run_id, latest.asked, latest.answered
+    FROM conversation_turns AS latest
+    WHERE latest.project = coalesce(r.snapshot ->> 'name', r.target)
+        AND latest.agent = $2
+        AND latest.recorded_at < r.opened_at
+    ORDER BY latest.turn DESC
+    LIMIT $3
+) AS t
 LEFT JOIN runs AS e ON e.run_id = t.run_id
 WHERE r.run_id = $1
-ORDER BY t.turn DESC
-LIMIT $3;
+ORDER BY t.turn DESC;
 
 -- name: lock_conversation
 -- Turns of one conversation are numbered one after the other.

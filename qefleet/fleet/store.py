@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -83,7 +84,8 @@ class RunStore:
             run_input.model_dump(mode="json"),
             plan.model_dump(mode="json"),
             plan.model,
-            run_input.budget_usd,
+            # As it was written: a float's nearest number would have forty digits.
+            None if run_input.budget_usd is None else Decimal(str(run_input.budget_usd)),
             plan.target,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from planted import make_project
 from running_fleet import running_fleet
@@ -26,7 +27,7 @@ async def test_a_wrong_plan_is_asked_again_and_the_right_one_followed(tmp_path: 
             result_type=RunResult,
         )
         plans = [r.prompt for r in await fleet.provider.requests() if "Plan the fewest tasks" in r.prompt]
-        value = {"target": str(project), "request": "And now?", "then": []}
+        value: dict[str, Any] = {"target": str(project), "request": "And now?", "then": []}
         await fleet.execute(value, workflow_id="commanded-again", kind="Hierarchical")
         again = [r for r in await fleet.provider.requests() if "Plan the fewest tasks" in r.prompt][
             len(plans)

@@ -21,6 +21,7 @@ from qefleet.fleet.conversations import Conversations
 from qefleet.fleet.steps import Steps
 from qefleet.fleet.store import RunStore
 from qefleet.graphs.operate import GraphOperations
+from qefleet.learning.store import LearningStore
 from qefleet.llm.client import ModelClient
 from qefleet.llm.models import ModelChoice
 from qefleet.memory.artifacts import Artifacts
@@ -59,6 +60,7 @@ class Commanded:
             models=ModelChoice(default=MODEL, providers=frozenset({"openai"})),
             operations=cast("GraphOperations", None),
             conversations=Conversations(self.pool),
+            learning=cast("LearningStore", None),
         )
 
     async def open(

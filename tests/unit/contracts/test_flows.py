@@ -24,6 +24,17 @@ def test_step_asks_before_its_first_agent(agents: dict[str, Any]) -> None:
     assert asked == [Approval(question="Now?"), None][: len(asked)]
 
 
+def test_budget_of_a_step_is_its_agents() -> None:
+    """As it would be beside the agent in a list."""
+    alone = FlowStep.model_validate({"id": "run", "agent": "test-executor", "budget_usd": 0.5})
+    listed = FlowStep.model_validate(
+        {"id": "run", "agents": [{"agent": "test-executor", "budget_usd": 0.5}, "quality-gate"]}
+    )
+
+    assert [spec.spec.budget_usd for spec in alone.specs("steps.0")] == [0.5]
+    assert [spec.spec.budget_usd for spec in listed.specs("steps.0")] == [0.5, None]
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -32,7 +43,7 @@ def test_step_asks_before_its_first_agent(agents: dict[str, Any]) -> None:
         ({"target": X, "steps": [{"id": "a"}]}, "steps.0: give exactly one of agent, agents, operation"),
         (
             {"target": X, "steps": [{"id": "a", "agents": ["x"], "on_failure": "continue"}]},
-            "steps.0: options, timeout_minutes and on_failure stand with each of agents",
+            "steps.0: options, timeout_minutes, budget_usd and on_failure stand with each of agents",
         ),
         (
             {"target": X, "steps": [{"id": "a", "agent": "x", "depends_on": ["b"]}]},

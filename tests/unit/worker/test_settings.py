@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from qefleet.errors import SettingsError
+from qefleet.llm.budgets import ProjectBudget
 from worker.settings import Ci, Settings, resolve_model
 
 
@@ -41,6 +43,8 @@ def test_env_file_is_read_below_the_environment(tmp_path: Path, monkeypatch: pyt
         ("QE_GATEWAY_URL", "secret-value:80"),
         ("QE_GATEWAY_SECRET", "secret-value"),
         ("QE_UNSAFE_NO_SANDBOX", "secret-value"),
+        ("QE_PROJECT_BUDGET_USD", "0"),
+        ("QE_PROJECT_BUDGET_PERIOD", "week"),
     ],
 )
 def test_wrong_value_is_refused_by_its_variables_name(
@@ -52,6 +56,22 @@ def test_wrong_value_is_refused_by_its_variables_name(
     with pytest.raises(SettingsError, match=rf"^{name}: ") as caught:
         Settings.load(env_file=None)
     assert "secret-value" not in str(caught.value)
+
+
+def test_project_budget_is_a_months_unless_it_says_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In dollars as they were written; without an amount there is none."""
+    monkeypatch.setenv("QE_PROJECT_BUDGET_PERIOD", "day")
+    none = Settings.load(env_file=None).models.project_budget
+    monkeypatch.setenv("QE_PROJECT_BUDGET_USD", "0.10")
+    a_day = Settings.load(env_file=None).models.project_budget
+    monkeypatch.delenv("QE_PROJECT_BUDGET_PERIOD")
+    a_month = Settings.load(env_file=None).models.project_budget
+
+    assert (none, a_day, a_month) == (
+        None,
+        ProjectBudget(Decimal("0.10"), "day"),
+        ProjectBudget(Decimal("0.10"), "month"),
+    )
 
 
 def test_secrets_are_not_in_the_representation(monkeypatch: pytest.MonkeyPatch) -> None:
