@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
@@ -111,7 +110,7 @@ async def ask_application(
     version = SCHEMATHESIS.version()
     if version is None:
         return not_installed(SCHEMATHESIS)
-    served = [ground.python, "/qe/qe_serve.py", app or "", "PORT", sysconfig.get_path("purelib")]
+    served = [ground.python, "/qe/qe_serve.py", app or "", "PORT", "PACKAGES"]
     on_server = plan.description.startswith("/")
     location = f"http://127.0.0.1:PORT{plan.description}" if on_server else f"/src/{plan.description}"
     url = None if on_server else "http://127.0.0.1:PORT"

@@ -30,7 +30,7 @@ async def _both(fleet: RunningFleet, run_input: dict[str, Any], name: str) -> tu
     return lied, honest
 
 
-@pytest.mark.parametrize("red", [False, True])
+@pytest.mark.parametrize("red", [False, pytest.param(True, marks=pytest.mark.soak)])
 async def test_a_lying_model_changes_no_number_and_no_decision(
     fleet: RunningFleet, tmp_path: Path, red: bool
 ) -> None:

@@ -64,7 +64,7 @@ async def test_control_page_holds(shell: Shell, tmp_path: Path) -> None:
     await type_all(replace(shell, target=str(project)), [c for c in CONTROL.commands if c not in watched])
 
 
-LONG = {"Conditional", "FanOutFanIn", "ParallelExpansion"}
+LONG = {"Conditional", "FanOutFanIn", "ParallelExpansion", "Release"}
 """They generate tests, half a minute each: `make soak` runs them."""
 
 

@@ -20,7 +20,7 @@ from tests.acceptance.poison import MARK, SECRET, Poisoned, repositories
 
 _AGENTS = ("requirements-validator", "test-generator", "test-executor", "coverage-analyzer", "quality-gate")
 _AT_ONCE = 3
-_FEW = [0, 13, 24, 37, 49]
+_FEW = [13, 24, 49]
 
 
 @dataclass
@@ -76,7 +76,7 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
 
 @pytest.mark.parametrize(
     "chosen",
-    [pytest.param(_FEW, id="five"), pytest.param([*range(50)], id="fifty", marks=pytest.mark.soak)],
+    [pytest.param(_FEW, id="three"), pytest.param([*range(50)], id="fifty", marks=pytest.mark.soak)],
 )
 @pytest.mark.timeout(1800)
 async def test_orders_in_repositories_are_data(place: Place, tmp_path: Path, chosen: list[int]) -> None:

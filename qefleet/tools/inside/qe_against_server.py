@@ -1,6 +1,7 @@
 """Start a server, wait until it answers, run a tool against it, stop both: `/qe/spec.json` in.
 
-`PORT` in any argument stands for a port that is free. Ends with 70 where the server didn't start, the reason
+`PORT` in any argument stands for a port that is free, the server's argument `PACKAGES` for the folder of the
+fleet's own packages. Ends with 70 where the server didn't start, the reason
 last in what is printed; else as the tool did. Run with the fleet's interpreter; the server brings its own.
 """
 
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,10 @@ def main() -> int:
     log = Path("/out/server.log")
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [part.replace("PORT", str(port)) for part in command],
+            [
+                sysconfig.get_path("purelib") if part == "PACKAGES" else part.replace("PORT", str(port))
+                for part in command
+            ],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **spec.get("env", {}), "PORT": str(port)},

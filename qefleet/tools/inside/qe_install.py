@@ -32,8 +32,11 @@ def main() -> int:
     """Install, then import each module in a process of its own."""
     spec: dict[str, Any] = json.loads(Path("/qe/spec.json").read_text("utf-8"))
     status = _run(spec["argv"])
-    if status != 0 or "install" not in spec:
+    if status != 0:
         return status
+    if not Path(_CLEAN, "bin", "python").exists():
+        print("uv made no environment", flush=True)  # noqa: T201 - read as the reason
+        return 70
     status = _run(spec["install"])
     if status not in {0, 1, 2}:
         return status
