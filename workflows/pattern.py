@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -53,7 +54,9 @@ class Pattern:
             await run.close(cancelled=True)
             raise
         finally:
-            await workflow.wait_condition(workflow.all_handlers_finished)
+            # A run that is dropped in the middle, with its worker, has no event loop any more.
+            if not isinstance(sys.exception(), GeneratorExit):
+                await workflow.wait_condition(workflow.all_handlers_finished)
 
     @workflow.query(description="How far the run is: one line an agent.")
     def progress(self) -> Progress:
