@@ -19,7 +19,7 @@ from qefleet.contracts.issues import Issue, Severity, numbered
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun, Unmeasured
 from qefleet.contracts.runs import Limit
 from qefleet.contracts.steps import Finding
-from qefleet.tools.api_changes import (
+from qefleet.tools.apis.api_changes import (
     GRIFFE,
     OPENAPI,
     Api,
@@ -32,7 +32,7 @@ from qefleet.tools.api_changes import (
     specs,
     version_of,
 )
-from qefleet.tools.contract_tests import SCHEMATHESIS, Plan, Tested, ask_application, ask_host
+from qefleet.tools.apis.contract_tests import SCHEMATHESIS, Plan, Tested, ask_application, ask_host
 from qefleet.tools.ground import Ground
 from qefleet.tools.hosts import allowed_origin
 from qefleet.tools.program import ToolReport

@@ -15,7 +15,7 @@ from qefleet.contracts.issues import Issue, Severity, numbered
 from qefleet.contracts.measured import Measured, Measurement, Metric, Unmeasured
 from qefleet.contracts.runs import Limit
 from qefleet.contracts.steps import Finding
-from qefleet.tools.chaos import PROXY, result_of, run_experiments
+from qefleet.tools.systems.chaos import PROXY, result_of, run_experiments
 
 _METRICS = {
     "chaos.experiments": "experiments",

@@ -29,7 +29,9 @@ from qefleet.contracts.runs import AgentResult, Limit
 from qefleet.contracts.steps import Finding
 from qefleet.contracts.trend import Trend, trend
 from qefleet.memory.artifacts import ArtifactMissing
-from qefleet.tools.complexity import (
+from qefleet.tools.own_sources import own_sources, read_lines
+from qefleet.tools.source_tree import parse_source
+from qefleet.tools.static.complexity import (
     COMPLEXIPY,
     RADON,
     TOOLS,
@@ -44,8 +46,6 @@ from qefleet.tools.complexity import (
     over,
     read_scores,
 )
-from qefleet.tools.own_sources import own_sources, read_lines
-from qefleet.tools.source_tree import parse_source
 
 _KINDS: tuple[Kind, ...] = ("cyclomatic", "cognitive")
 _LISTED = 200

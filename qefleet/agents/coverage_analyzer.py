@@ -16,10 +16,10 @@ from qefleet.contracts.base import Model
 from qefleet.contracts.coverage import CoverageDetails, CoverageReport, CoverageTotals
 from qefleet.contracts.measured import Measured, Measurement, ToolRun
 from qefleet.contracts.steps import Finding
-from qefleet.tools.coverage import coverage_metrics, file_changes, parse_coverage, worst_gaps
-from qefleet.tools.diff import DiffCoverage, diff_coverage, diff_metrics
 from qefleet.tools.ground import read_json
-from qefleet.tools.suite import run_suite, suite_metrics
+from qefleet.tools.running.coverage import coverage_metrics, file_changes, parse_coverage, worst_gaps
+from qefleet.tools.running.diff import DiffCoverage, diff_coverage, diff_metrics
+from qefleet.tools.running.suite import run_suite, suite_metrics
 
 _LISTED_PLACES = 50
 _BEFORE = "coverage.before.lines_total"

@@ -20,7 +20,9 @@ from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metri
 from qefleet.contracts.readiness import Check, ReadinessDetails
 from qefleet.contracts.runs import Limit
 from qefleet.contracts.steps import Finding
-from qefleet.tools.distributions import (
+from qefleet.tools.ground import Ground
+from qefleet.tools.program import ToolReport
+from qefleet.tools.release.distributions import (
     BUILD,
     TWINE,
     UV,
@@ -33,11 +35,9 @@ from qefleet.tools.distributions import (
     read_wheel,
     twine_check,
 )
-from qefleet.tools.ground import Ground
-from qefleet.tools.inventory import CYCLONEDX, PIP_LICENSES, bill_of_materials, licences
-from qefleet.tools.pins import Installed, find_installed
-from qefleet.tools.program import ToolReport
-from qefleet.tools.readiness import (
+from qefleet.tools.release.inventory import CYCLONEDX, PIP_LICENSES, bill_of_materials, licences
+from qefleet.tools.release.pins import Installed, find_installed
+from qefleet.tools.release.readiness import (
     build_problem,
     contents_problem,
     decided,

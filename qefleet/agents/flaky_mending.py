@@ -17,8 +17,8 @@ from qefleet.contracts.measured import Measured, ToolRun
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
 from qefleet.llm.question import Question
 from qefleet.llm.source_text import python_source
-from qefleet.tools.flaky import source_of
-from qefleet.tools.mending import try_mend
+from qefleet.tools.flakiness.flaky import source_of
+from qefleet.tools.flakiness.mending import try_mend
 from qefleet.workspace.patches import make_patch
 
 _PROMPT = "flaky-test-mending"

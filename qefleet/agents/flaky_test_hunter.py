@@ -15,7 +15,7 @@ from qefleet.contracts.flaky import FlakyDetails, FlakyTest, Kind
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, Unmeasured
 from qefleet.contracts.runs import Limit
 from qefleet.contracts.steps import Finding
-from qefleet.tools.flaky import (
+from qefleet.tools.flakiness.flaky import (
     Hunt,
     hunt_flaky_tests,
     issues_of,
@@ -23,9 +23,9 @@ from qefleet.tools.flaky import (
     quarantine_lines,
     source_of,
 )
+from qefleet.tools.flakiness.rates import caught
 from qefleet.tools.ground import Ground
 from qefleet.tools.project import read_layout
-from qefleet.tools.rates import caught
 
 _JUDGED = 15
 _MESSAGE_LINES = 12

@@ -17,7 +17,7 @@ from qefleet.contracts.production import Incident, Reproduction
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
 from qefleet.llm.question import Question
 from qefleet.llm.source_text import python_source
-from qefleet.tools.incidents import reproduce, source_of
+from qefleet.tools.production.incidents import reproduce, source_of
 
 REPRODUCED = "production.reproduced_incidents"
 _ANSWER_TOKENS = 600

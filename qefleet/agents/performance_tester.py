@@ -16,7 +16,9 @@ from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metri
 from qefleet.contracts.performance import Benchmark, HotFunction, PathLoad, PerformanceDetails
 from qefleet.contracts.runs import AgentResult, Limit
 from qefleet.contracts.steps import Finding
-from qefleet.tools.benchmarks import (
+from qefleet.tools.ground import Ground
+from qefleet.tools.hosts import allowed_origin
+from qefleet.tools.systems.benchmarks import (
     REPORT,
     Timings,
     benchmark_files,
@@ -24,9 +26,7 @@ from qefleet.tools.benchmarks import (
     last_timings,
     run_benchmarks,
 )
-from qefleet.tools.ground import Ground
-from qefleet.tools.hosts import allowed_origin
-from qefleet.tools.load import LOCUST, Load, Loaded, load_origin, load_system
+from qefleet.tools.systems.load import LOCUST, Load, Loaded, load_origin, load_system
 
 _PROFILED_S = 5
 _JUDGED = 20

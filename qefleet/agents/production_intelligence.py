@@ -28,11 +28,11 @@ from qefleet.contracts.production import (
 from qefleet.contracts.steps import Finding
 from qefleet.errors import InvalidInput
 from qefleet.memory.artifacts import reference
-from qefleet.tools.history import LEAST_RUNS, History, read_history
-from qefleet.tools.incidents import find_incidents
-from qefleet.tools.logs import LOGS, Logs, judge_rates, matching, read_logs
+from qefleet.tools.production.history import LEAST_RUNS, History, read_history
+from qefleet.tools.production.incidents import find_incidents
+from qefleet.tools.production.logs import LOGS, Logs, judge_rates, matching, read_logs
+from qefleet.tools.production.series import LEAST_BUCKETS
 from qefleet.tools.program import Tool, ToolReport
-from qefleet.tools.series import LEAST_BUCKETS
 from qefleet.workspace.workspace import Workspace
 
 JUNITPARSER = Tool(name="junitparser")

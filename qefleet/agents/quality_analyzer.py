@@ -27,7 +27,7 @@ from qefleet.memory.artifacts import reference
 from qefleet.tools.known import marked_known
 from qefleet.tools.own_sources import own_sources, read_lines
 from qefleet.tools.program import ToolReport
-from qefleet.tools.quality import INTERROGATE, MYPY, RUFF, VULTURE, Quality, analyze
+from qefleet.tools.static.quality import INTERROGATE, MYPY, RUFF, VULTURE, Quality, analyze
 
 _LISTED = 200
 _LISTED_FILES = 20

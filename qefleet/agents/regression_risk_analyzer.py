@@ -22,15 +22,15 @@ from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metri
 from qefleet.contracts.regression import ChangedFile, RegressionDetails, SelectedTest
 from qefleet.contracts.steps import Finding
 from qefleet.memory.artifacts import reference
-from qefleet.tools.changed_code import differing_files
-from qefleet.tools.collect import collect_tests
-from qefleet.tools.diff import DiffCoverage, diff_coverage
+from qefleet.tools.changes.changed_code import differing_files
+from qefleet.tools.changes.import_graph import GRIMP, ImportGraph, read_imports
+from qefleet.tools.changes.selection import Facts, Reached, Selection, read_reached, select_tests
 from qefleet.tools.ground import Ground, read_json
-from qefleet.tools.import_graph import GRIMP, ImportGraph, read_imports
-from qefleet.tools.junit import read_cases
 from qefleet.tools.project import read_layout
-from qefleet.tools.selection import Facts, Reached, Selection, read_reached, select_tests
-from qefleet.tools.suite import SuiteRun, files_of, run_suite
+from qefleet.tools.running.collect import collect_tests
+from qefleet.tools.running.diff import DiffCoverage, diff_coverage
+from qefleet.tools.running.junit import read_cases
+from qefleet.tools.running.suite import SuiteRun, files_of, run_suite
 from qefleet.workspace.churn import COMMITS
 
 _LISTED = 200

@@ -17,9 +17,9 @@ from qefleet.contracts.items import Item
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun, Unmeasured
 from qefleet.contracts.requirements import RequirementsDetails, Trace
 from qefleet.contracts.steps import Finding
-from qefleet.tools.junit import read_cases
 from qefleet.tools.requirements import check_scenario, read_requirements, trace
-from qefleet.tools.suite import SuiteRun, run_suite, suite_metrics
+from qefleet.tools.running.junit import read_cases
+from qefleet.tools.running.suite import SuiteRun, run_suite, suite_metrics
 
 _LISTED = 200
 _JUDGED = 20

@@ -21,15 +21,15 @@ from qefleet.contracts.measured import Measured, Measurement, Metric, Unmeasured
 from qefleet.contracts.runs import AgentResult, Limit
 from qefleet.contracts.security import SecurityDetails, SinceLast
 from qefleet.contracts.steps import Finding
-from qefleet.tools.advisories import PIP_AUDIT, audit, pin_of
-from qefleet.tools.baselines import beyond, mark_accepted, read_baselines
 from qefleet.tools.ground import Ground
 from qefleet.tools.known import marked_known
 from qefleet.tools.own_sources import read_lines
-from qefleet.tools.pins import Installed, Pin, chosen_pins, find_installed, locked_pins
 from qefleet.tools.program import ToolReport
-from qefleet.tools.secrets_found import DETECT_SECRETS, run_detect_secrets
-from qefleet.tools.weaknesses import (
+from qefleet.tools.release.pins import Installed, Pin, chosen_pins, find_installed, locked_pins
+from qefleet.tools.security.advisories import PIP_AUDIT, audit, pin_of
+from qefleet.tools.security.baselines import beyond, mark_accepted, read_baselines
+from qefleet.tools.security.secrets_found import DETECT_SECRETS, run_detect_secrets
+from qefleet.tools.security.weaknesses import (
     BANDIT,
     RUFF,
     BanditFindings,

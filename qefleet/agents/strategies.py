@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from qefleet.agents.prompt import Prompt, load_prompt
 from qefleet.contracts.generation import Filter, Segment, Verdict
 from qefleet.contracts.learning import Gains, Strategy
-from qefleet.tools.doctests import propose_from_docstring
-from qefleet.tools.ghostwriter import ghostwrite
+from qefleet.tools.generation.doctests import propose_from_docstring
+from qefleet.tools.generation.ghostwriter import ghostwrite
+from qefleet.tools.generation.search import search_calls
 from qefleet.tools.ground import Ground
-from qefleet.tools.search import search_calls
 from qefleet.tools.source_tree import read_source
 
 _FLAKY = "passed at first, then:"

@@ -16,7 +16,7 @@ from qefleet.contracts.execution import ExecutionDetails, SuiteOutcome
 from qefleet.contracts.measured import Measured, Measurement, Metric, Unmeasured
 from qefleet.contracts.steps import Finding
 from qefleet.tools.project import read_layout
-from qefleet.tools.suite import SuiteRun, files_of, run_suite, suite_metrics
+from qefleet.tools.running.suite import SuiteRun, files_of, run_suite, suite_metrics
 from qefleet.workspace.workspace import Workspace
 
 

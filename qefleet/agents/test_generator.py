@@ -25,13 +25,13 @@ from qefleet.contracts.steps import Finding, Verdict, WorkItem
 from qefleet.learning.features import features_of
 from qefleet.llm.question import Question
 from qefleet.llm.source_text import python_source
-from qefleet.tools.candidates import begin_generation, judge_proposal
-from qefleet.tools.coverage import coverage_metrics
-from qefleet.tools.keep import kept_files
+from qefleet.tools.generation.candidates import begin_generation, judge_proposal
+from qefleet.tools.generation.keep import kept_files
+from qefleet.tools.generation.segments import find_segments
 from qefleet.tools.project import read_layout
-from qefleet.tools.segments import find_segments
+from qefleet.tools.running.coverage import coverage_metrics
+from qefleet.tools.running.suite import SuiteRun, run_suite, suite_metrics
 from qefleet.tools.source_tree import read_source
-from qefleet.tools.suite import SuiteRun, run_suite, suite_metrics
 from qefleet.workspace.patches import make_patch
 
 _LISTED_VERDICTS = 200

@@ -19,7 +19,8 @@ from qefleet.contracts.steps import Finding
 from qefleet.contracts.visual import BaselineFrom, Change, Shot, VisualDetails
 from qefleet.errors import InvalidInput
 from qefleet.memory.artifacts import ArtifactMissing, reference
-from qefleet.tools.pages import (
+from qefleet.tools.program import ToolReport
+from qefleet.tools.visual.pages import (
     AXE,
     CHROMIUM,
     PILLOW,
@@ -30,8 +31,7 @@ from qefleet.tools.pages import (
     find_pages,
     look_at_pages,
 )
-from qefleet.tools.pixels import Compared, compare_pixels
-from qefleet.tools.program import ToolReport
+from qefleet.tools.visual.pixels import Compared, compare_pixels
 from qefleet.workspace.archive import safe_path
 from qefleet.workspace.workspace import Workspace
 

@@ -16,9 +16,9 @@ from qefleet.contracts.execution import ExecutionDetails, FailingTest
 from qefleet.contracts.gate import GateDecision
 from qefleet.contracts.issues import SEVERITIES, Issue, Severity
 from qefleet.reports.evidence import Evidence
-from qefleet.tools.coverage import parse_coverage
-from qefleet.tools.diff import diff_coverage
-from qefleet.tools.junit import parse_junit
+from qefleet.tools.running.coverage import parse_coverage
+from qefleet.tools.running.diff import diff_coverage
+from qefleet.tools.running.junit import parse_junit
 from qefleet.workspace.archive import safe_path
 
 Level = Literal["error", "warning", "note"]

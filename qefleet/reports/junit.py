@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from qefleet.contracts.gate import GateDecision
 from qefleet.contracts.runs import AgentResult
 from qefleet.reports.text import for_xml
-from qefleet.tools.junit import Case, read_cases
+from qefleet.tools.running.junit import Case, read_cases
 
 
 def junit(files: Sequence[bytes], *, gate: GateDecision | None, steps: Sequence[AgentResult]) -> bytes:

@@ -11,7 +11,7 @@ from gherkin.errors import CompositeParserException, ParserError
 from gherkin.parser import Parser
 
 from qefleet.contracts.requirements import Requirement, Trace, TracedTest
-from qefleet.tools.junit import Case
+from qefleet.tools.running.junit import Case
 
 _ID = re.compile(r"^@([A-Z][A-Z0-9_]*-\d+)$")
 _MOST_BYTES = 1 << 20

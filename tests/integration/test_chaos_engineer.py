@@ -24,7 +24,7 @@ from qefleet.contracts.chaos import ChaosDetails, ExperimentResult, PhaseFigures
 from qefleet.errors import InvalidInput
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.chaos import result_of
+from qefleet.tools.systems.chaos import result_of
 from qefleet.workspace.sandbox import Sandbox
 
 _FILES = {"store.py": STORE, "front.py": FRONT, "supervisor.py": SUPERVISOR}

@@ -14,9 +14,14 @@ from planted_project import write_project
 from qefleet.agents.deployment_readiness import DEPLOYMENT_READINESS
 from qefleet.testing.broken import WAYS, BrokenTools
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.distributions import build_distributions, check_contents, install_wheel, twine_check
-from qefleet.tools.inventory import bill_of_materials, licences
 from qefleet.tools.program import ToolReport
+from qefleet.tools.release.distributions import (
+    build_distributions,
+    check_contents,
+    install_wheel,
+    twine_check,
+)
+from qefleet.tools.release.inventory import bill_of_materials, licences
 from qefleet.workspace.sandbox import Sandbox
 
 _PYPROJECT = """[build-system]

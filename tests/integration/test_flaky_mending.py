@@ -15,7 +15,7 @@ from qefleet.contracts.base import Digest
 from qefleet.contracts.flaky import FlakyTest, Kind
 from qefleet.contracts.steps import Finding, Verdict
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.mending import Tried, replace_function, try_mend
+from qefleet.tools.flakiness.mending import Tried, replace_function, try_mend
 from qefleet.workspace.sandbox import Sandbox
 
 _TESTS = """from state import SEEN, double

@@ -16,7 +16,7 @@ from planted_project import write_project
 from qefleet.agents.flaky_test_hunter import FLAKY_TEST_HUNTER
 from qefleet.testing.broken import WAYS, Way
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.rates import wilson
+from qefleet.tools.flakiness.rates import wilson
 from qefleet.workspace.sandbox import Sandbox
 
 _STATE = '''"""A cache that tests share."""

@@ -26,10 +26,10 @@ from qefleet.contracts.performance import PathLoad, PerformanceDetails
 from qefleet.errors import InvalidInput
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
-from qefleet.tools import load
-from qefleet.tools.benchmarks import Timing, Timings, compare
-from qefleet.tools.load import percentile, read_loads
 from qefleet.tools.program import Tool
+from qefleet.tools.systems import load
+from qefleet.tools.systems.benchmarks import Timing, Timings, compare
+from qefleet.tools.systems.load import percentile, read_loads
 from qefleet.workspace.sandbox import Sandbox
 
 _COMMAND = {"command": ["{python}", "web.py", "8000"], "port": 8000}

@@ -19,7 +19,7 @@ from qefleet.agents.production_intelligence import PRODUCTION_INTELLIGENCE
 from qefleet.contracts.production import Incident
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.incidents import reproduce
+from qefleet.tools.production.incidents import reproduce
 from qefleet.workspace.sandbox import Sandbox
 
 _BEGINS = datetime(2026, 3, 1, 12, tzinfo=UTC)

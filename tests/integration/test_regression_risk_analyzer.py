@@ -16,14 +16,14 @@ from qefleet.agents.regression_risk_analyzer import REGRESSION_RISK_ANALYZER
 from qefleet.contracts.changes import Changes
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.changed_code import differing_files
+from qefleet.tools.changes.changed_code import differing_files
+from qefleet.tools.changes.import_graph import read_imports
+from qefleet.tools.changes.selection import Facts, read_reached, select_tests
 from qefleet.tools.ground import read_json
-from qefleet.tools.import_graph import read_imports
-from qefleet.tools.junit import read_cases
 from qefleet.tools.program import Tool
 from qefleet.tools.project import read_layout
-from qefleet.tools.selection import Facts, read_reached, select_tests
-from qefleet.tools.suite import run_suite
+from qefleet.tools.running.junit import read_cases
+from qefleet.tools.running.suite import run_suite
 from qefleet.workspace.sandbox import Sandbox
 
 _CORE = """RATE = 2
@@ -286,7 +286,7 @@ async def test_a_broken_tool_selects_nothing(base: LocalGround, tmp_path: Path, 
 async def test_a_missing_tool_says_how_to_install_it(
     base: LocalGround, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qefleet.tools.import_graph.GRIMP", Tool(name="looking-glass"))
+    monkeypatch.setattr("qefleet.tools.changes.import_graph.GRIMP", Tool(name="looking-glass"))
     found = await measure_alone(REGRESSION_RISK_ANALYZER, base, base=base, changes=Changes({}))
     assert "pip install 'looking-glass'" in found.reason("regression.selected_tests")
 

@@ -11,9 +11,9 @@ from planted_project import write_project
 from qefleet.agents.requirements_validator import RequirementsJudgement, check_scenarios
 from qefleet.contracts.requirements import Requirement
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.junit import read_cases
 from qefleet.tools.requirements import read_requirements, trace
-from qefleet.tools.suite import run_suite
+from qefleet.tools.running.junit import read_cases
+from qefleet.tools.running.suite import run_suite
 from qefleet.workspace.sandbox import Sandbox
 
 _FEATURE = """Feature: Grades

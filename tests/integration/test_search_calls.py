@@ -9,7 +9,7 @@ from planted_project import write_project
 
 from qefleet.contracts.generation import Segment
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.search import search_calls
+from qefleet.tools.generation.search import search_calls
 from qefleet.tools.source_tree import parse_source
 from qefleet.workspace.sandbox import Sandbox
 

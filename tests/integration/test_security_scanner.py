@@ -23,11 +23,11 @@ from qefleet.contracts.items import Item
 from qefleet.contracts.measured import Measured
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.advisories import audit
-from qefleet.tools.pins import Installed, Pin, chosen_pins, find_installed, locked_pins
 from qefleet.tools.program import ToolReport
-from qefleet.tools.secrets_found import run_detect_secrets
-from qefleet.tools.weaknesses import run_bandit, run_ruff
+from qefleet.tools.release.pins import Installed, Pin, chosen_pins, find_installed, locked_pins
+from qefleet.tools.security.advisories import audit
+from qefleet.tools.security.secrets_found import run_detect_secrets
+from qefleet.tools.security.weaknesses import run_bandit, run_ruff
 from qefleet.workspace.sandbox import Sandbox
 
 _RANDOM = random.Random(7)

@@ -12,14 +12,14 @@ from qefleet.contracts.coverage import CoverageTotals
 from qefleet.contracts.execution import SuiteCounts, SuiteOutcome
 from qefleet.contracts.generation import Filter, GenerationState, Segment
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.candidates import JudgeLimits, Judgement, begin_generation, judge_proposal
-from qefleet.tools.ghostwriter import ghostwrite
-from qefleet.tools.keep import kept_files
-from qefleet.tools.mutants import MutantRun, make_mutants, run_mutants
+from qefleet.tools.generation.candidates import JudgeLimits, Judgement, begin_generation, judge_proposal
+from qefleet.tools.generation.ghostwriter import ghostwrite
+from qefleet.tools.generation.keep import kept_files
+from qefleet.tools.generation.mutants import MutantRun, make_mutants, run_mutants
+from qefleet.tools.generation.segments import find_segments
 from qefleet.tools.project import read_layout
-from qefleet.tools.segments import find_segments
+from qefleet.tools.running.suite import run_suite, suite_metrics
 from qefleet.tools.source_tree import read_source
-from qefleet.tools.suite import run_suite, suite_metrics
 from qefleet.workspace.sandbox import Sandbox
 
 _MODULE = '''"""Planted."""

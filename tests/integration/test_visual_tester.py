@@ -15,7 +15,7 @@ from qefleet.agents.visual_tester import VISUAL_TESTER
 from qefleet.contracts.changes import Changes
 from qefleet.testing.broken import WAYS, BrokenTools, Way
 from qefleet.testing.ground import LocalGround
-from qefleet.tools.pages import CHROMIUM, find_pages
+from qefleet.tools.visual.pages import CHROMIUM, find_pages
 from qefleet.workspace.sandbox import GIB, Limits, Sandbox
 from qefleet.workspace.workspace import WorkspaceRun
 

@@ -13,7 +13,7 @@ from qefleet.reports.page.details import latest_details
 from qefleet.reports.page.findings import FindingRow, finding_row
 from qefleet.reports.page.shown import Kind, Shown, first
 from qefleet.reports.text import NOTHING
-from qefleet.tools.coverage import parse_coverage
+from qefleet.tools.running.coverage import parse_coverage
 
 _FILES = 200
 _BARS = 15

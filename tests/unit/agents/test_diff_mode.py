@@ -17,7 +17,7 @@ from qefleet.contracts.generation import GenerationState
 from qefleet.contracts.issues import Issue
 from qefleet.contracts.measured import Measurement
 from qefleet.contracts.runs import AgentResult, Thresholds
-from qefleet.tools.diff import diff_metrics
+from qefleet.tools.running.diff import diff_metrics
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qefleet.tools.changed_code import CodeChange, compare_code
+from qefleet.tools.changes.changed_code import CodeChange, compare_code
 
 _BEFORE = """LIMIT = 1
 

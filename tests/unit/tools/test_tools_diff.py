@@ -12,8 +12,8 @@ import pytest
 from qefleet.contracts.changes import Changes
 from qefleet.contracts.coverage import CoverageTotals
 from qefleet.contracts.measured import Measured, Unmeasured
-from qefleet.tools.diff import diff_coverage, diff_metrics
-from qefleet.tools.suite import files_of
+from qefleet.tools.running.diff import diff_coverage, diff_metrics
+from qefleet.tools.running.suite import files_of
 
 SOURCE = '''def scale(
     value,

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from qefleet.tools.flaky import quarantine_lines
-from qefleet.tools.flaky_causes import Laboratory, OutOfRunsError, find_cause
-from qefleet.tools.junit import Case
-from qefleet.tools.rates import caught, runs_to_catch, unseen_rate, wilson
-from qefleet.tools.repeat import OneRun, count_tests
+from qefleet.tools.flakiness.flaky import quarantine_lines
+from qefleet.tools.flakiness.flaky_causes import Laboratory, OutOfRunsError, find_cause
+from qefleet.tools.flakiness.rates import caught, runs_to_catch, unseen_rate, wilson
+from qefleet.tools.running.junit import Case
+from qefleet.tools.running.repeat import OneRun, count_tests
 
 _ANY: Any = None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qefleet.tools.history import read_history
+from qefleet.tools.production.history import read_history
 
 _RUNS = 12
 

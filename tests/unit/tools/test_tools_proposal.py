@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from qefleet.contracts.generation import Segment
-from qefleet.tools.proposal import Proposal, read_proposal
+from qefleet.tools.generation.proposal import Proposal, read_proposal
+from qefleet.tools.generation.static_filter import reaching_problem, static_problem
 from qefleet.tools.source_tree import SourceTree, parse_source
-from qefleet.tools.static_filter import reaching_problem, static_problem
 
 _SUBJECT = """
 import re

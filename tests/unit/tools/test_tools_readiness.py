@@ -12,10 +12,10 @@ import pytest
 from qefleet.contracts.measured import Measured, Measurement, Unmeasured
 from qefleet.contracts.readiness import Check
 from qefleet.contracts.runs import AgentResult, Decision
-from qefleet.tools.distributions import Wheel, missing_modules, read_wheel
-from qefleet.tools.pins import Installed
 from qefleet.tools.program import ToolReport
-from qefleet.tools.readiness import (
+from qefleet.tools.release.distributions import Wheel, missing_modules, read_wheel
+from qefleet.tools.release.pins import Installed
+from qefleet.tools.release.readiness import (
     contents_problem,
     install_problem,
     of_inventory,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from qefleet.tools.series import LEVEL, Series, find_tail
+from qefleet.tools.production.series import LEVEL, Series, find_tail
 
 _TESTS = 20_000
 """As many as a log with fifty templates gives."""

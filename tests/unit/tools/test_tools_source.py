@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qefleet.tools.mutants import make_mutants
-from qefleet.tools.segments import find_segments
+from qefleet.tools.generation.mutants import make_mutants
+from qefleet.tools.generation.segments import find_segments
 from qefleet.tools.source_tree import SourceTree, parse_source
 
 _SOURCE = '''import os

@@ -11,12 +11,12 @@ from qefleet.contracts.coverage import CoverageGap, CoverageReport, CoverageTota
 from qefleet.contracts.execution import SuiteCounts
 from qefleet.contracts.generation import Gain, GenerationState, KeptTest, Segment
 from qefleet.contracts.measured import Unmeasured
-from qefleet.tools.coverage import coverage_metrics, file_changes, parse_coverage, worst_gaps
-from qefleet.tools.doctests import propose_from_docstring
-from qefleet.tools.gain import find_gain, merge_gain
-from qefleet.tools.junit import parse_junit
-from qefleet.tools.keep import kept_files
+from qefleet.tools.generation.doctests import propose_from_docstring
+from qefleet.tools.generation.gain import find_gain, merge_gain
+from qefleet.tools.generation.keep import kept_files
 from qefleet.tools.project import read_layout
+from qefleet.tools.running.coverage import coverage_metrics, file_changes, parse_coverage, worst_gaps
+from qefleet.tools.running.junit import parse_junit
 from qefleet.tools.source_tree import parse_source
 
 _JUNIT = b"""<testsuites><testsuite>

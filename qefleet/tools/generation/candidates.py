@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 
 from qefleet.contracts.execution import SuiteOutcome
 from qefleet.contracts.generation import Filter, Gain, GenerationState, KeptTest, Segment, Verdict
-from qefleet.tools.gain import find_gain, merge_gain
+from qefleet.tools.generation.gain import find_gain, merge_gain
+from qefleet.tools.generation.keep import candidate_path, kept_files
+from qefleet.tools.generation.killing import Kill, kills_one_more
+from qefleet.tools.generation.proposal import ProposedTest, read_proposal
+from qefleet.tools.generation.static_filter import reaching_problem, resolve_imports, static_problem
+from qefleet.tools.generation.trial import Trial, try_test
 from qefleet.tools.ground import Ground
-from qefleet.tools.keep import candidate_path, kept_files
-from qefleet.tools.killing import Kill, kills_one_more
 from qefleet.tools.project import Layout, read_layout
-from qefleet.tools.proposal import ProposedTest, read_proposal
+from qefleet.tools.running.suite import SuiteRun, run_suite
 from qefleet.tools.source_tree import SourceTree, parse_python, read_source
-from qefleet.tools.static_filter import reaching_problem, resolve_imports, static_problem
-from qefleet.tools.suite import SuiteRun, run_suite
-from qefleet.tools.trial import Trial, try_test
 
 _MOST_TESTS = 12
 _FEEDBACK_CHARS = 1200

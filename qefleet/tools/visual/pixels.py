@@ -11,8 +11,8 @@ from qefleet.contracts.measured import ArtifactRef
 from qefleet.contracts.visual import BaselineFrom, Box
 from qefleet.memory.artifacts import reference
 from qefleet.tools.ground import Ground, run_program
-from qefleet.tools.pages import PILLOW, Look
 from qefleet.tools.program import ToolReport, not_installed, read_report
+from qefleet.tools.visual.pages import PILLOW, Look
 from qefleet.workspace.sandbox import GIB, Limits
 
 _LIMITS = Limits(memory_bytes=2 * GIB, collect_bytes=512 << 20)

@@ -10,7 +10,7 @@ from qefleet.memory.artifacts import reference
 from qefleet.tools.ground import Ground, read_json, run_program
 from qefleet.tools.program import ToolReport
 from qefleet.tools.project import read_layout
-from qefleet.tools.suite import pytest_options, speaks_of_hypothesis
+from qefleet.tools.running.suite import pytest_options, speaks_of_hypothesis
 from qefleet.workspace.sandbox import Limits
 
 _EXIT_NO_TESTS = 5

@@ -12,10 +12,10 @@ from packaging.version import InvalidVersion, Version
 from qefleet.contracts.measured import Unmeasured
 from qefleet.contracts.readiness import Check, ReadinessHistory
 from qefleet.contracts.runs import AgentResult, Decision
-from qefleet.tools.distributions import Built, Wheel, missing_modules
-from qefleet.tools.inventory import UNKNOWN
-from qefleet.tools.pins import Installed
 from qefleet.tools.program import ToolReport
+from qefleet.tools.release.distributions import Built, Wheel, missing_modules
+from qefleet.tools.release.inventory import UNKNOWN
+from qefleet.tools.release.pins import Installed
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from qefleet.contracts.production import Anomaly, ChangePoint, Template
 from qefleet.tools.ground import Ground, run_program
+from qefleet.tools.production.series import LEAST_BUCKETS, Burst, Change, Series, all_tests
 from qefleet.tools.program import Tool, ToolReport, read_report
-from qefleet.tools.series import LEAST_BUCKETS, Burst, Change, Series, all_tests
 from qefleet.workspace.sandbox import GIB, Limits
 
 LOGS = Tool(name="qe-logs", distribution="qefleet")

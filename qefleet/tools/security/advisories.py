@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from qefleet.contracts.issues import Issue
-from qefleet.tools.pins import Pin
 from qefleet.tools.program import Tool, ToolReport, not_installed, read_report, without_value
+from qefleet.tools.release.pins import Pin
 from qefleet.workspace.sandbox import Finished
 
 PIP_AUDIT = Tool(name="pip-audit", module="pip_audit", done=frozenset({0, 1}))

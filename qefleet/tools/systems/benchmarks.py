@@ -13,7 +13,7 @@ from qefleet.contracts.performance import Benchmark
 from qefleet.tools.ground import Ground, run_program
 from qefleet.tools.program import Tool, ToolReport, read_report, without_value
 from qefleet.tools.project import read_layout
-from qefleet.tools.suite import pytest_options
+from qefleet.tools.running.suite import pytest_options
 from qefleet.workspace.sandbox import Limits
 
 REPORT = "benchmark.json"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from qefleet.contracts.base import Model
 from qefleet.contracts.flaky import Kind, TestCounts
 from qefleet.tools.ground import Ground
-from qefleet.tools.junit import read_cases
-from qefleet.tools.repeat import OneRun
-from qefleet.tools.suite import files_of, run_suite
+from qefleet.tools.running.junit import read_cases
+from qefleet.tools.running.repeat import OneRun
+from qefleet.tools.running.suite import files_of, run_suite
 
 _ALONE = 5
 """Runs of a test alone. One that fails half of the time passes or fails in all of them once in 16 times:

@@ -12,10 +12,10 @@ from qefleet.contracts.flaky import FlakyTest, Kind, TestCounts
 from qefleet.contracts.issues import Issue, issue_id, numbered
 from qefleet.contracts.measured import ArtifactRef, ToolRun
 from qefleet.memory.artifacts import reference
-from qefleet.tools.flaky_causes import Laboratory, find_cause
+from qefleet.tools.flakiness.flaky_causes import Laboratory, find_cause
+from qefleet.tools.flakiness.rates import caught, runs_to_catch, unseen_rate, wilson
 from qefleet.tools.ground import Ground
-from qefleet.tools.rates import caught, runs_to_catch, unseen_rate, wilson
-from qefleet.tools.repeat import OneRun, count_tests, repeat_suite
+from qefleet.tools.running.repeat import OneRun, count_tests, repeat_suite
 from qefleet.tools.source_tree import Function, read_source
 
 _MOST_TESTS = 100

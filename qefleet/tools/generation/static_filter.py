@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from qefleet.contracts.generation import Segment
+from qefleet.tools.generation.proposal import Import, ProposedTest
 from qefleet.tools.ground import Ground, read_json, run_program
 from qefleet.tools.project import Layout
-from qefleet.tools.proposal import Import, ProposedTest
 from qefleet.tools.source_tree import Function, SourceTree, parse_python
 from qefleet.workspace.sandbox import Limits
 

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from qefleet.contracts.regression import SelectedTest, Why
-from qefleet.tools.changed_code import CodeChange, compare_code
-from qefleet.tools.import_graph import ImportGraph
+from qefleet.tools.changes.changed_code import CodeChange, compare_code
+from qefleet.tools.changes.import_graph import ImportGraph
 from qefleet.tools.project import Layout
 from qefleet.tools.source_tree import SourceTree, read_source
 

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from qefleet.contracts.generation import Filter
 from qefleet.contracts.production import Incident
+from qefleet.tools.generation.keep import candidate_path
+from qefleet.tools.generation.trial import try_test
 from qefleet.tools.ground import Ground
-from qefleet.tools.keep import candidate_path
-from qefleet.tools.logs import Traceback
+from qefleet.tools.production.logs import Traceback
 from qefleet.tools.project import Layout, read_layout
 from qefleet.tools.source_tree import Definition, SourceTree, parse_python, read_source
-from qefleet.tools.trial import try_test
 from qefleet.workspace.archive import safe_path
 
 RUNS = 3

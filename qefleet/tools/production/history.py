@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from qefleet.contracts.production import FailingTestRate, NewlyFailing, SlowedTest
-from qefleet.tools.junit import Case, read_cases
+from qefleet.tools.running.junit import Case, read_cases
 
 LEAST_RUNS = 4
 """Without so many nothing can be told from chance."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qefleet.contracts.flaky import FlakyTest, Kind
-from qefleet.tools.flaky_causes import Laboratory, OutOfRunsError
+from qefleet.tools.changes.selection import read_reached
+from qefleet.tools.flakiness.flaky_causes import Laboratory, OutOfRunsError
+from qefleet.tools.flakiness.rates import caught, runs_to_catch
+from qefleet.tools.generation.proposal import Import, ProposedTest, free_names
+from qefleet.tools.generation.static_filter import reaching_problem, weakened
 from qefleet.tools.ground import Ground, read_json
-from qefleet.tools.proposal import Import, ProposedTest, free_names
-from qefleet.tools.rates import caught, runs_to_catch
-from qefleet.tools.selection import read_reached
+from qefleet.tools.running.suite import run_suite
 from qefleet.tools.source_tree import Function, SourceTree, parse_python, parse_source
-from qefleet.tools.static_filter import reaching_problem, weakened
-from qefleet.tools.suite import run_suite
 
 _MOST_RUNS = 60
 _NO_LIMIT_S = 3000.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from qefleet.contracts.execution import SuiteOutcome
 from qefleet.contracts.flaky import TestCounts
 from qefleet.tools.ground import Ground
-from qefleet.tools.junit import Case, read_cases
-from qefleet.tools.suite import SuiteRun, run_suite
+from qefleet.tools.running.junit import Case, read_cases
+from qefleet.tools.running.suite import SuiteRun, run_suite
 
 _FAILED = frozenset({"failure", "error"})
 _HOPELESS = 2

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from qefleet.contracts.issues import Issue
-from qefleet.tools.secrets_found import DETECT_SECRETS, secret_message, secret_rule
-from qefleet.tools.weaknesses import BANDIT, bandit_message
+from qefleet.tools.security.secrets_found import DETECT_SECRETS, secret_message, secret_rule
+from qefleet.tools.security.weaknesses import BANDIT, bandit_message
 from qefleet.workspace.archive import safe_path
 
 Key = tuple[str, str, str | None, str]

@@ -10,11 +10,11 @@ from typing import Any
 
 from qefleet.contracts.coverage import CoverageReport, CoverageTotals
 from qefleet.contracts.generation import Filter
-from qefleet.tools.coverage import parse_coverage
 from qefleet.tools.ground import Ground, Outcome, read_json, run_program
-from qefleet.tools.junit import JUnit, parse_junit
 from qefleet.tools.project import Layout
-from qefleet.tools.suite import pytest_options
+from qefleet.tools.running.coverage import parse_coverage
+from qefleet.tools.running.junit import JUnit, parse_junit
+from qefleet.tools.running.suite import pytest_options
 from qefleet.workspace.sandbox import Limits
 
 _EMPTY = CoverageReport(totals=CoverageTotals(), files=[])

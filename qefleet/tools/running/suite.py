@@ -13,10 +13,10 @@ from qefleet.contracts.coverage import CoverageReport
 from qefleet.contracts.execution import ExecutionDetails, SuiteCounts, SuiteOutcome
 from qefleet.contracts.measured import ArtifactRef, Measured, Metric, ToolRun, Unmeasured
 from qefleet.memory.artifacts import reference
-from qefleet.tools.coverage import parse_coverage
 from qefleet.tools.ground import Ground, Outcome, read_json, run_program
-from qefleet.tools.junit import JUnit, parse_junit
 from qefleet.tools.project import Layout, read_layout
+from qefleet.tools.running.coverage import parse_coverage
+from qefleet.tools.running.junit import JUnit, parse_junit
 from qefleet.workspace.archive import safe_path
 from qefleet.workspace.sandbox import Limits
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qefleet.contracts.generation import Gain
+from qefleet.tools.generation.mutants import Mutant, MutantRun, make_mutants, run_mutants
 from qefleet.tools.ground import Ground
-from qefleet.tools.mutants import Mutant, MutantRun, make_mutants, run_mutants
 from qefleet.tools.project import Layout
+from qefleet.tools.running.suite import pytest_options
 from qefleet.tools.source_tree import SourceTree, read_source
-from qefleet.tools.suite import pytest_options
 
 _MOST_SUITE_MUTANTS = 3
 

@@ -16,7 +16,7 @@ from typing import Any
 from qefleet.contracts.issues import Issue, Severity, issue_id
 from qefleet.tools.ground import Ground
 from qefleet.tools.program import Tool, ToolReport, run_tool
-from qefleet.tools.weaknesses import is_test
+from qefleet.tools.security.weaknesses import is_test
 
 DETECT_SECRETS = Tool(name="detect-secrets", module="detect_secrets")
 

@@ -1,0 +1,1 @@
+"""What a project promises to others: its Python API and its OpenAPI descriptions."""

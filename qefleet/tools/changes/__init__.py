@@ -1,0 +1,1 @@
+"""What has changed between two versions, and which tests that could break."""

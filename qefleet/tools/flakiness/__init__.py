@@ -1,0 +1,1 @@
+"""Tests that don't always give the same: found, explained, mended."""

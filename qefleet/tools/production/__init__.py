@@ -1,0 +1,1 @@
+"""Logs, incidents and reports from where the project runs."""

@@ -1,0 +1,1 @@
+"""What is shipped: distributions, their parts, licences and pins."""

@@ -1,0 +1,1 @@
+"""What a project's own sources tell without being run."""

@@ -1,0 +1,1 @@
+"""Whole systems in the sandbox, under load and under faults, and benchmarks."""
