@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from activities.edge import implements
-from qefleet.contracts.learning import Choice, Rewarded
+from qefleet.contracts.learning import Choice, Depth, Rewarded
 from qefleet.contracts.ports import AgentPort
 from qefleet.contracts.steps import (
     Answer,
+    ChooseDepth,
     ChooseStrategy,
     Conclude,
     Finding,
@@ -45,6 +46,10 @@ class AgentActivities(AgentPort):
     @implements(AgentPort.choose_strategy)
     async def choose_strategy(self, request: ChooseStrategy) -> Choice:
         return await self._steps.choose_strategy(request)
+
+    @implements(AgentPort.choose_depth)
+    async def choose_depth(self, request: ChooseDepth) -> Depth:
+        return await self._steps.choose_depth(request)
 
     @implements(AgentPort.reward_strategy)
     async def reward_strategy(self, request: RewardStrategy) -> Rewarded:

@@ -134,6 +134,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 of_agents.judge,
                 of_agents.operate,
                 of_agents.choose_strategy,
+                of_agents.choose_depth,
                 of_agents.reward_strategy,
                 of_agents.propose,
                 of_agents.draft,

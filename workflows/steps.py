@@ -20,6 +20,7 @@ from qefleet.contracts.ports import AgentPort
 from qefleet.contracts.runs import AgentResult, StepError, StepStatus, Usage
 from qefleet.contracts.steps import (
     Answer,
+    ChooseDepth,
     ChooseStrategy,
     Conclude,
     Finding,
@@ -225,7 +226,7 @@ class _Loop:
     async def _learn_on(self, item: WorkItem, position: int, state: str) -> str:
         """Work on an item by a strategy that is chosen for it and rewarded, or as ever where none is."""
         if self._step.policy is Policy.OFF:
-            return await self._work_on(item, state, None)
+            return await self._work_on(item, position, state, None)
         ref, label = self._ref.model_dump(exclude={"earlier"}), f"{self._title}: {item.title}"
         choose = ChooseStrategy(**ref, item=item.id, position=position, state=state)
         try:
@@ -234,7 +235,7 @@ class _Loop:
             self._forgive(failure, label)
             return state
         self._tells = True
-        state = await self._work_on(item, state, choice)
+        state = await self._work_on(item, position, state, choice)
         if self._tells:
             reward = RewardStrategy(**ref, item=item.id, position=position, state=state)
             await self._scope.call(
@@ -242,11 +243,23 @@ class _Loop:
             )
         return state
 
-    async def _work_on(self, item: WorkItem, state: str, choice: Choice | None) -> str:
+    async def _goes_on(self, item: WorkItem, position: int, state: str, number: int, kept: int) -> bool:
+        """Whether a round after the first one is worth it; where nothing is learned, it always is."""
+        if number == 1 or self._step.policy is not Policy.LEARNED:
+            return True
+        ref = self._ref.model_dump(exclude={"earlier"})
+        choose = ChooseDepth(**ref, item=item.id, position=position, state=state, round=number, kept=kept)
+        label = f"{self._title}: {item.title}, round {number}: choose"
+        return (await self._scope.call(AgentPort.choose_depth, choose, RECORDING, label)).goes_on
+
+    async def _work_on(self, item: WorkItem, position: int, state: str, choice: Choice | None) -> str:
         feedback = None
+        kept = 0
         asks = choice.uses_model if choice else self._scope.plan.uses_model
         rounds = self._step.max_rounds if asks else 1
         for number in range(1, rounds + 1):
+            if not await self._goes_on(item, position, state, number, kept):
+                break
             proposal = Round(
                 **self._ref.model_dump(exclude={"earlier"}),
                 item=item.id,
@@ -254,6 +267,7 @@ class _Loop:
                 state=state,
                 feedback=feedback,
                 strategy=choice.strategy if choice else None,
+                tier=choice.tier if choice else None,
             )
             label = f"{self._title}: {item.title}, round {number}"
             answer = await self._propose(proposal, label, asks=asks)
@@ -263,6 +277,7 @@ class _Loop:
             if verdict is None:
                 return state
             state, feedback = verdict.state, verdict.feedback
+            kept += verdict.kept
             self._kept += verdict.kept
             self._view.say(self._step.step, verdict.headline)
             if verdict.done:

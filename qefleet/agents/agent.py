@@ -17,10 +17,9 @@ from qefleet.contracts.changes import Changes
 from qefleet.contracts.commands import AgentHistory
 from qefleet.contracts.generation import KeptTest
 from qefleet.contracts.items import Item, ItemList
-from qefleet.contracts.learning import Features, Gains, Strategy
+from qefleet.contracts.learning import Features, Gains, Order, Strategy, Tier
 from qefleet.contracts.runs import AgentResult, Limit, Thresholds
 from qefleet.contracts.steps import Finding, Verdict
-from qefleet.llm.models import Tier
 from qefleet.llm.question import Question
 from qefleet.memory.artifacts import Artifacts
 from qefleet.tools.program import Tool
@@ -99,6 +98,8 @@ class StepContext:
     """What each agent took on the same project, in the steps that had ended before this run began."""
     allowed_hosts: frozenset[str] = frozenset()
     """`host` or `host:port` that agents may send requests to (`QE_ALLOWED_HOSTS`)."""
+    order: Order = Order.RISK
+    """What an agent that works through a list takes first."""
 
     @property
     def completed(self) -> Sequence[AgentResult]:
@@ -140,7 +141,11 @@ class Loop(Protocol):
 
 
 class Learner(Protocol):
-    """The part of a looped agent that lets the way to a proposal be chosen, and says what it gained."""
+    """The part of a looped agent that lets its ways be chosen, and says what they gained."""
+
+    def knows_issues(self, ctx: StepContext) -> bool:
+        """Whether the agents before it have found some, so that it can work on those first."""
+        ...
 
     async def features(self, ctx: StepContext, item: str, state: Digest, model: str) -> Features:
         """The state that the choice is made in."""

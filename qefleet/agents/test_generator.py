@@ -18,7 +18,7 @@ from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.generation import Filter, GenerationDetails, GenerationState, KeptTest, Segment
 from qefleet.contracts.generation import Verdict as TestVerdict
 from qefleet.contracts.items import Item
-from qefleet.contracts.learning import Features, Gains, Strategy
+from qefleet.contracts.learning import Features, Gains, Order, Strategy
 from qefleet.contracts.measured import ArtifactRef, Measured, Measurement, Metric, ToolRun
 from qefleet.contracts.runs import AgentResult
 from qefleet.contracts.steps import Finding, Verdict, WorkItem
@@ -106,7 +106,7 @@ async def _measure(ctx: StepContext) -> Finding:
 
 
 def segments_to_cover(ctx: StepContext, project: Path, state: GenerationState) -> list[Segment]:
-    """What to work on, that with an issue first; in diff mode only what has a changed line."""
+    """What to work on, in the order of the step; in diff mode only what has a changed line."""
     options: TestGeneratorOptions = ctx.options
     changes = ctx.changes
     lines, branches = state.open_lines, state.open_branches
@@ -116,8 +116,11 @@ def segments_to_cover(ctx: StepContext, project: Path, state: GenerationState) -
     found = find_segments(project, lines, branches, most=_LOOKED_THROUGH)
     if changes is not None:
         found = [part for part in found if changes.touch(part.file, part.start_line, part.end_line)]
-    risky = _places_with_issues(ctx.completed)
-    found.sort(key=lambda part: not any(part.has(path, line) for path, line in risky))
+    if ctx.order is Order.RISK:
+        risky = _places_with_issues(ctx.completed)
+        found.sort(key=lambda part: not any(part.has(path, line) for path, line in risky))
+    elif ctx.order is Order.SHORT:
+        found.sort(key=lambda part: part.end_line - part.start_line)
     return found[: options.max_segments]
 
 
@@ -217,6 +220,10 @@ class _Generation:
         async with ctx.workspace() as workspace:
             tests = await draft_tests(workspace, segment, strategy)
         return TestProposal(tests=tests) if tests else None
+
+    def knows_issues(self, ctx: StepContext) -> bool:
+        """Whether a place is known where work would begin."""
+        return bool(_places_with_issues(ctx.completed))
 
     async def features(self, ctx: StepContext, item: str, state: Digest, model: str) -> Features:
         """The state that a strategy is chosen in."""

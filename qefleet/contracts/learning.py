@@ -1,4 +1,8 @@
-"""What is chosen where several ways exist: the state it is chosen in, what it gained, and why."""
+"""What is chosen where several ways exist: the state it is chosen in, what it gained, and why.
+
+Four things are: in which order a step works, the strategy for each item, the tier of models that is asked,
+and after a round whether another one is worth it. Names of actions are durable: they stand in rows.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,12 @@ from pydantic import Field
 
 from qefleet.contracts.base import Model
 
+Tier = Literal["simple", "moderate", "complex", "critical"]
+"""How demanding a question is; a model is configured for each, cheap ones for what is simple."""
+
 
 class Strategy(StrEnum):
-    """Ways to come by a test; the names are durable: they stand in rows and in `--policy`."""
+    """Ways to come by a test; the names stand in `--policy`, too."""
 
     DOCTEST = "doctest"
     """The examples in the docstring, as asserting tests. No model."""
@@ -32,6 +39,17 @@ class Strategy(StrEnum):
     def uses_model(self) -> bool:
         """Whether a model is asked."""
         return self in {Strategy.DIRECT, Strategy.RECALLED, Strategy.PROPERTIES}
+
+
+class Order(StrEnum):
+    """What a step works on first."""
+
+    RISK = "order:risk"
+    """Where agents before it have found issues, then as `gain`: what is done where nothing is learned."""
+    GAIN = "order:gain"
+    """What promises most for the least effort."""
+    SHORT = "order:short"
+    """The shortest functions."""
 
 
 class Policy(StrEnum):
@@ -110,21 +128,27 @@ class Gains(Model):
 
 
 class Alternative(Model):
-    """What was known of a strategy when a choice was made."""
+    """What was known of an action when a choice was made."""
 
-    strategy: Strategy
+    action: str
     value: float
     visits: Annotated[int, Field(ge=0)]
-    """Rewards that the value is made of; 0: it is the initial value."""
+    """Rewards that the value is made of."""
 
 
 class Choice(Model):
-    """A strategy for one item of a step, and why."""
+    """How one item of a step is worked on."""
 
     strategy: Strategy
     uses_model: bool
-    reason: Literal["fixed", "explored", "untried", "best"]
-    """`explored`: by the share of chance; `untried`: it had no reward in this state yet."""
+    tier: Tier | None = None
+    """Whose model is asked; null: the agent's own."""
+
+
+class Depth(Model):
+    """Whether another round is worth it."""
+
+    goes_on: bool
 
 
 class Rewarded(Model):

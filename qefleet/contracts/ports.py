@@ -9,11 +9,12 @@ from __future__ import annotations
 from temporalio import activity
 
 from qefleet.contracts.items import ItemList, ItemPage
-from qefleet.contracts.learning import Choice, Rewarded
+from qefleet.contracts.learning import Choice, Depth, Rewarded
 from qefleet.contracts.steps import (
     AddedSteps,
     AddSteps,
     Answer,
+    ChooseDepth,
     ChooseStrategy,
     Closed,
     CloseRun,
@@ -104,6 +105,11 @@ class AgentPort:
     @activity.defn(name="choose_strategy")
     async def choose_strategy(self, request: ChooseStrategy) -> Choice:
         """Choose how to come by a proposal for an item; the first choice stands."""
+        raise NotImplementedError
+
+    @activity.defn(name="choose_depth")
+    async def choose_depth(self, request: ChooseDepth) -> Depth:
+        """Choose whether another round is worth it for an item; the first choice stands."""
         raise NotImplementedError
 
     @activity.defn(name="reward_strategy")

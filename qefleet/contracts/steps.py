@@ -12,7 +12,7 @@ from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.conditions import Condition, Evaluation
 from qefleet.contracts.flows import FlowStep
 from qefleet.contracts.items import Item, ItemList
-from qefleet.contracts.learning import Policy, Strategy
+from qefleet.contracts.learning import Policy, Strategy, Tier
 from qefleet.contracts.measured import ArtifactRef, Measurement
 from qefleet.contracts.operations import Operation
 from qefleet.contracts.patterns import StepSpec
@@ -221,6 +221,8 @@ class Round(StepRef):
     """Artifact: what was wrong with the proposal of the round before."""
     strategy: Strategy | None = None
     """How to come by a proposal; null does as the agent does where nothing is learned."""
+    tier: Tier | None = None
+    """Whose model is asked; null: the agent's own."""
 
 
 class Answer(Model):
@@ -264,6 +266,15 @@ class ChooseStrategy(StepRef):
     """Of the item among the step's."""
     state: Digest
     """The loop's."""
+
+
+class ChooseDepth(ChooseStrategy):
+    """Asks whether another round is worth it for an item; the first answer stands."""
+
+    round: int
+    """The one that would come next."""
+    kept: int
+    """Tests that were kept for the item so far."""
 
 
 class RewardStrategy(StepRef):

@@ -15,10 +15,11 @@ from qefleet.agents.citations import check_citations
 from qefleet.agents.prompt import load_prompt
 from qefleet.contracts.base import Digest, Model
 from qefleet.contracts.changes import Changes
-from qefleet.contracts.learning import Choice, Gains, Rewarded
+from qefleet.contracts.learning import Choice, Depth, Features, Gains, Policy, Rewarded, Tier
 from qefleet.contracts.runs import AgentResult
 from qefleet.contracts.steps import (
     Answer,
+    ChooseDepth,
     ChooseStrategy,
     Conclude,
     Finding,
@@ -39,7 +40,8 @@ from qefleet.fleet.store import RunEntry, RunStore
 from qefleet.graphs.dependencies import as_dependencies
 from qefleet.graphs.operate import AGENT as GRAPH_AGENT
 from qefleet.graphs.operate import GraphOperations
-from qefleet.learning.store import LearningStore
+from qefleet.learning.features import model_kind
+from qefleet.learning.store import Decider, LearningStore
 from qefleet.llm.client import ModelClient, Question
 from qefleet.llm.models import ModelChoice
 from qefleet.llm.question import Message
@@ -80,35 +82,52 @@ class Steps:
         self._allowed_hosts = allowed_hosts
 
     async def measure(self, step: StepRef) -> Finding:
-        """Run the agent's tools."""
-        agent, _, ctx = await self._context(step)
+        """Run the agent's tools; what a looped agent is to work on first is chosen before."""
+        agent, entry, ctx = await self._context(step)
+        if agent.learner and entry.step(step.planned).policy is Policy.LEARNED:
+            kind = model_kind(self._models.for_tier(agent.tier, entry.plan.model))
+            issues = agent.learner.knows_issues(ctx)
+            order = await self._learning.choose_order(_decider(step, agent, entry), kind, issues=issues)
+            ctx = replace(ctx, order=order)
         return await agent.measure(ctx)
 
     async def choose_strategy(self, request: ChooseStrategy) -> Choice:
-        """Choose an item's strategy; the first choice stands, so that a retry goes on with it."""
-        if stands := await self._learning.chosen(request):
-            return stands
+        """Choose how an item is worked on; the first choice stands, so that a retry goes on with it."""
+        agent, entry, features, _ = await self._features(request)
+        tiers = self._models.tiers(agent.tier, entry.plan.model)
+        return await self._learning.choose(_decider(request, agent, entry), features, tiers=tiers)
+
+    async def choose_depth(self, request: ChooseDepth) -> Depth:
+        """Choose whether an item gets another round; the first choice stands."""
+        agent, entry, features, ctx = await self._features(request)
+        goes_on = await self._learning.choose_depth(
+            _decider(request, agent, entry),
+            features,
+            number=request.round,
+            kept=request.kept,
+            gains=await self._gains(agent, ctx, request),
+        )
+        return Depth(goes_on=goes_on)
+
+    async def _features(self, request: ChooseStrategy) -> tuple[Agent, RunEntry, Features, StepContext]:
         agent, entry, ctx = await self._context(request)
         model = self._models.for_tier(agent.tier, entry.plan.model)
         features = await _learner_of(agent).features(ctx, request.item, request.state, model)
-        return await self._learning.choose(
-            request,
-            features,
-            agent=agent.id,
-            policy=entry.step(request.planned).policy,
-            seed=entry.input.policy_seed,
+        return agent, entry, features, ctx
+
+    async def _gains(self, agent: Agent, ctx: StepContext, request: ChooseStrategy | RewardStrategy) -> Gains:
+        """What was measured of an item's rounds, and paid for them."""
+        gains = await _learner_of(agent).gains(ctx, request.item, request.state)
+        paid = await self._store.usage(request.run, f"{request.step}/{request.item}")
+        return gains + Gains(
+            input_tokens=paid.input_tokens, output_tokens=paid.output_tokens, cost_usd=paid.cost_usd or 0.0
         )
 
     async def reward_strategy(self, request: RewardStrategy) -> Rewarded:
-        """Reward an item's choice by what was measured and paid, once."""
+        """Reward an item's choices by what was measured and paid, once."""
         agent, _, ctx = await self._context(request)
-        learner = _learner_of(agent)
-        gains = await learner.gains(ctx, request.item, request.state)
-        paid = await self._store.usage(request.run, f"{request.step}/{request.item}")
-        gains += Gains(
-            input_tokens=paid.input_tokens, output_tokens=paid.output_tokens, cost_usd=paid.cost_usd or 0.0
-        )
-        lessons = await learner.lessons(ctx, request.item, request.state)
+        gains = await self._gains(agent, ctx, request)
+        lessons = await _learner_of(agent).lessons(ctx, request.item, request.state)
         return Rewarded(reward=await self._learning.reward(request, gains, lessons))
 
     async def propose(self, request: Round) -> Answer:
@@ -131,7 +150,8 @@ class Steps:
                 strategy=request.strategy,
                 recalled=await self._learning.recalled(request.run, request.step, request.item),
             )
-        return await self._ask(agent, entry, question, f"{request.step}/{request.item}/{request.round}")
+        call = f"{request.step}/{request.item}/{request.round}"
+        return await self._ask(agent, entry, question, call, tier=request.tier)
 
     async def draft(self, request: Round) -> Answer:
         """Have tools propose something, without a model."""
@@ -152,6 +172,7 @@ class Steps:
     async def conclude(self, request: Conclude) -> Finding:
         """Measure what the loop has gained."""
         agent, _, ctx = await self._context(request)
+        await self._learning.reward_order(request.run, request.step)
         return await _loop_of(agent).conclude(ctx, request.state, request.notes)
 
     async def judge(self, request: Judge) -> Answer:
@@ -298,11 +319,20 @@ class Steps:
         environment = entry.require_environment()
         return {**known, "base_workspace": lambda: self._workspaces.open(base, environment)}
 
-    async def _ask(self, agent: Agent, entry: RunEntry, question: Question[Any], call: str) -> Answer:
+    async def _ask(
+        self,
+        agent: Agent,
+        entry: RunEntry,
+        question: Question[Any],
+        call: str,
+        *,
+        tier: Tier | None = None,
+    ) -> Answer:
+        tier = tier or agent.tier
         identity = CallIdentity(
-            run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id, tier=agent.tier
+            run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id, tier=tier
         )
-        model = self._models.for_tier(agent.tier, entry.plan.model)
+        model = self._models.for_tier(tier, entry.plan.model)
         if model == "local":
             limit = min(question.max_output_tokens, _LOCAL_ANSWER_TOKENS)
             # It reads slowly, and not much: what it said before is left out.
@@ -324,6 +354,19 @@ def _check_answer(judgement: Judgement, ctx: StepContext, evidence: bytes, answe
     check_citations(answer, evidence)
     if judgement.check:
         judgement.check(ctx, answer)
+
+
+def _decider(step: StepRef, agent: Agent, entry: RunEntry) -> Decider:
+    of_item = isinstance(step, ChooseStrategy)
+    return Decider(
+        run=step.run,
+        step=step.step,
+        item=step.item if of_item else "",
+        position=step.position if of_item else -1,
+        agent=agent.id,
+        policy=entry.step(step.planned).policy,
+        seed=entry.input.policy_seed,
+    )
 
 
 def _learner_of(agent: Agent) -> Learner:

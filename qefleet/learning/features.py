@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import Literal
 
 from qefleet.contracts.generation import Segment
 from qefleet.contracts.learning import Features
@@ -37,5 +38,10 @@ def features_of(segment: Segment, tree: SourceTree | None, *, model: str) -> Fea
         typed=bool(segment.parameters) and annotated.issuperset(segment.parameters),
         size="long" if segment.end_line - segment.start_line >= _LONG else "short",
         missing="many" if missing > _MANY else "few",
-        model="none" if model == "none" else "local" if model == "local" else "large",
+        model=model_kind(model),
     )
+
+
+def model_kind(model: str) -> Literal["none", "local", "large"]:
+    """What is learnt with one kind of model tells nothing of another."""
+    return "none" if model == "none" else "local" if model == "local" else "large"

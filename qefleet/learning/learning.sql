@@ -1,32 +1,42 @@
 -- Choices, rewards, values and patterns, by name (see qefleet/sql/queries.py).
 
 -- name: find_choice
--- The choice that was made for an item.
-SELECT strategy, reason, policy, state_key, recalled, reward
+-- The choice that was made in one decision about an item.
+SELECT action, reason, policy, state_key, recalled, reward
 FROM choices
-WHERE run_id = $1 AND step = $2 AND item = $3;
+WHERE run_id = $1 AND step = $2 AND item = $3 AND decision = $4;
 
--- name: lock_choice
--- The same, while it is rewarded: of two that reward one item, the second finds that it was done.
-SELECT agent, project, state_key, state, strategy, ordinal, recalled, reward
+-- name: lock_choices
+-- All that was decided about an item, rounds in their order, while it is rewarded: of two that reward one
+-- item, the second finds that it was done.
+SELECT
+    run_id, step, item, decision, agent, project, state_key, state, action, ordinal, recalled, reward,
+    reward_so_far
 FROM choices
 WHERE run_id = $1 AND step = $2 AND item = $3
+ORDER BY decision
 FOR UPDATE;
 
 -- name: make_choice
 -- The first choice stands.
 INSERT INTO choices (
-    run_id, step, item, ordinal, agent, project, policy, state_key, state, strategy, reason, alternatives,
-    epsilon, rewards_before, recalled
+    run_id, step, item, decision, ordinal, agent, project, policy, state_key, state, action, reason,
+    alternatives, epsilon, rewards_before, recalled, reward_so_far
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-ON CONFLICT (run_id, step, item) DO NOTHING;
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+ON CONFLICT (run_id, step, item, decision) DO NOTHING;
 
 -- name: reward_choice
 -- What came of it.
 UPDATE choices
-SET reward = $4, value_before = $5, value_after = $6, rewarded_at = now()
-WHERE run_id = $1 AND step = $2 AND item = $3;
+SET reward = $5, value_before = $6, value_after = $7, rewarded_at = now()
+WHERE run_id = $1 AND step = $2 AND item = $3 AND decision = $4;
+
+-- name: mean_reward_of_items
+-- What a step's items were rewarded with.
+SELECT avg(reward)
+FROM choices
+WHERE run_id = $1 AND step = $2 AND decision = 'strategy';
 
 -- name: values_of_model
 -- What is known of each action in each state of one model; $2 is a pattern of such states.
@@ -36,10 +46,10 @@ WHERE agent = $1 AND state_key LIKE $2
 ORDER BY state_key, action;
 
 -- name: rewards_of_agent
--- How many rewards an agent has learnt from.
+-- How many rewards an agent has learnt from in decisions of some actions.
 SELECT coalesce(sum(visits), 0)::bigint
 FROM q_values
-WHERE agent = $1;
+WHERE agent = $1 AND action = ANY($2::text[]);
 
 -- name: enter_value
 -- Makes sure that there is a row to lock.

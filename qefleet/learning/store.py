@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
+from itertools import zip_longest
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,9 +16,18 @@ from pydantic import Field
 
 from qefleet.contracts.base import Model
 from qefleet.contracts.generation import KeptTest
-from qefleet.contracts.learning import Alternative, Choice, Features, Gains, Policy, Strategy
-from qefleet.contracts.steps import ChooseStrategy, RewardStrategy
-from qefleet.learning.offer import offered
+from qefleet.contracts.learning import Alternative, Choice, Features, Gains, Order, Policy, Strategy, Tier
+from qefleet.contracts.steps import RewardStrategy
+from qefleet.learning.offer import (
+    AGAIN,
+    DEPTH_CONSTANTS,
+    STOP,
+    Offer,
+    offer_depth,
+    offer_order,
+    offer_strategy,
+    offer_tier,
+)
 from qefleet.learning.patterns import Pattern, distil, recall
 from qefleet.learning.reward import reward, shares
 from qefleet.learning.values import (
@@ -25,8 +37,8 @@ from qefleet.learning.values import (
     bandit_update,
     choose,
     expected,
+    q_update,
     seed_of,
-    unknown,
 )
 from qefleet.sql.database import retrying
 from qefleet.sql.queries import parse_queries
@@ -37,97 +49,90 @@ _MOST_PATTERNS = 500
 """Of a project; those that have helped least go first."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decider:
+    """Whose decision it is, and by what it is made."""
+
+    run: str
+    step: str
+    item: str = ""
+    """Empty: it is about the whole step."""
+    position: int = -1
+    """Of the item among the step's."""
+    agent: str
+    """Whose values are asked."""
+    policy: Policy = Policy.LEARNED
+    seed: int | None = None
+    """What chance is drawn from; None takes the run's id."""
+
+    @property
+    def key(self) -> tuple[UUID, str, str]:
+        """Of its rows."""
+        return UUID(self.run), self.step, self.item
+
+
 class LearningStore:
     """What the fleet learns and recalls.
 
     Args:
         pool: As `open_pool` gives it.
-        constants: How fast is learnt, and how much is left to chance.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, constants: Constants = CONSTANTS) -> None:
+    def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._constants = constants
 
-    async def chosen(self, request: ChooseStrategy | RewardStrategy) -> Choice | None:
-        """The choice that stands for an item."""
-        row = await self._fetchrow("find_choice", UUID(request.run), request.step, request.item)
-        if row is None:
-            return None
-        strategy = Strategy(row["strategy"])
-        return Choice(strategy=strategy, uses_model=strategy.uses_model, reason=row["reason"])
-
-    async def choose(
-        self,
-        request: ChooseStrategy,
-        features: Features,
-        *,
-        agent: str,
-        policy: Policy,
-        seed: int | None,
-    ) -> Choice:
-        """Choose an item's strategy and write it down with its reasons; the first choice stands.
+    async def choose(self, who: Decider, features: Features, *, tiers: Sequence[Tier] = ()) -> Choice:
+        """Choose how an item is worked on.
 
         Args:
-            request: Whose choice it is.
+            who: Whose choice it is.
             features: The state.
-            agent: Whose values are asked.
-            policy: `learned`, or the strategy to follow.
-            seed: What chance is drawn from; None takes the run's id.
+            tiers: To choose from where a model is asked, the agent's own first.
         """
-        project = await self._project(request.run)
-        known = await self._patterns(agent, project)
-        recalled = recall(
-            [(i, p, s) for i, p, s in known if p.target != request.item], features, request.item
-        )
-        options = offered(uses_model=features.model != "none", recalls=bool(recalled))
-        estimates = await self._estimates(agent, features, options)
-        rewards: int = await self._fetchval("rewards_of_agent", agent)
-        epsilon = self._constants.exploring(rewards)
-        if policy.strategy:
-            strategy, reason = policy.strategy, "fixed"
-        else:
-            origin = request.run if seed is None else seed
-            draw = seed_of(origin, request.step, request.item)
-            found = choose(estimates, epsilon=epsilon, seed=draw)
-            strategy, reason = Strategy(found.action), found.reason
-        await retrying(
-            lambda: self._pool.execute(
-                _QUERIES["make_choice"],
-                UUID(request.run),
-                request.step,
-                request.item,
-                request.position + 1,
-                agent,
-                project,
-                policy,
-                features.key,
-                features.model_dump(mode="json"),
-                strategy,
-                reason,
-                [
-                    Alternative(strategy=Strategy(name), value=e.value, visits=e.visits).model_dump()
-                    for name, e in estimates.items()
-                ],
-                epsilon,
-                rewards,
-                recalled if strategy is Strategy.RECALLED else [],
-            )
-        )
-        stands = await self.chosen(request)
-        assert stands is not None, "it was written a moment ago"
-        return stands
+        known = await self._patterns(who.agent, await self._project(who.run))
+        recalled = recall([(i, p, s) for i, p, s in known if p.target != who.item], features, who.item)
+        offer = offer_strategy(features, recalls=bool(recalled))
+        strategy = Strategy(await self._decide(who, offer, features, recalled=recalled))
+        tier: str | None = None
+        if who.policy is Policy.LEARNED and strategy.uses_model and len(tiers) > 1:
+            tier = (await self._decide(who, offer_tier(features, tiers), features)).removeprefix("tier:")
+        return Choice.model_validate({"strategy": strategy, "uses_model": strategy.uses_model, "tier": tier})
+
+    async def choose_depth(
+        self, who: Decider, features: Features, *, number: int, kept: int, gains: Gains
+    ) -> bool:
+        """Choose whether an item gets another round.
+
+        Args:
+            who: Whose choice it is.
+            features: Of the item.
+            number: Of the round that would come next.
+            kept: Tests that were kept so far.
+            gains: What the rounds before gave and took.
+        """
+        offer = offer_depth(features, number=number, kept=kept)
+        return await self._decide(who, offer, features, so_far=reward(gains)) == AGAIN
+
+    async def choose_order(self, who: Decider, model: str, *, issues: bool) -> Order:
+        """Choose what a step works on first.
+
+        Args:
+            who: Whose choice it is.
+            model: Its kind, as in `Features`.
+            issues: Agents before it have found some.
+        """
+        return Order(await self._decide(who, offer_order(model, issues=issues)))
 
     async def recalled(self, run: str, step: str, item: str) -> str:
         """Text of the patterns that an item's choice recalls; empty where it recalls none."""
-        row = await self._fetchrow("find_choice", UUID(run), step, item)
+        row = await self._fetchrow("find_choice", UUID(run), step, item, "strategy")
         ids: list[str] = row["recalled"] if row else []
         rows = await retrying(lambda: self._pool.fetch(_QUERIES["patterns_by_id"], ids))
         texts = {found["pattern_id"]: Pattern.model_validate(found["content"]).text for found in rows}
         return "\n\n\n".join(texts[pattern_id] for pattern_id in ids if pattern_id in texts)
 
     async def reward(self, request: RewardStrategy, gains: Gains, lessons: Sequence[KeptTest]) -> float:
-        """Reward an item's choice, learn from it and keep what it taught, in one transaction, once.
+        """Reward an item's choices, learn from it and keep what it taught, in one transaction, once.
 
         Args:
             request: Whose reward it is.
@@ -142,34 +147,41 @@ class LearningStore:
 
         async def write() -> float:
             async with self._pool.acquire() as connection, connection.transaction():
-                choice = await connection.fetchrow(_QUERIES["lock_choice"], *key)
-                assert choice is not None, "an item is rewarded after its choice"
+                rows = await connection.fetch(_QUERIES["lock_choices"], *key)
+                decided = {row["decision"]: row for row in rows}
+                choice = decided["strategy"]
                 if choice["reward"] is not None:
                     return choice["reward"]
-                cell = (choice["agent"], choice["state_key"], choice["strategy"])
-                before = unknown(self._constants)
-                await connection.execute(_QUERIES["enter_value"], *cell, before.value)
-                row = await connection.fetchrow(_QUERIES["lock_value"], *cell)
-                assert row is not None, "it was entered above"
-                before = Estimate(row["value"], row["visits"])
-                after = bandit_update(before, found, self._constants)
-                await connection.execute(_QUERIES["move_value"], *cell, after.value, after.visits)
+                for row in (decided[name] for name in ("strategy", "tier") if name in decided):
+                    await _learn(connection, row, found, bandit_update)
+                await _learn_depth(connection, [r for r in rows if r["decision"].startswith("depth")], found)
                 await connection.execute(
                     _QUERIES["enter_trajectory"],
-                    key[0],
-                    request.step,
+                    *key[:2],
                     choice["ordinal"],
                     choice["agent"],
                     choice["state"],
-                    choice["strategy"],
+                    choice["action"],
                     found,
                     {"item": request.item, "gains": gains.model_dump(), "shares": shares(gains)},
                 )
-                await connection.execute(_QUERIES["reward_choice"], *key, found, before.value, after.value)
                 await _teach(connection, choice, request, gains, lessons)
                 return found
 
         return await retrying(write)
+
+    async def reward_order(self, run: str, step: str) -> None:
+        """Reward a step's order, if it was chosen, by the mean of its items' rewards, once."""
+        key = (UUID(run), step, "")
+
+        async def write() -> None:
+            async with self._pool.acquire() as connection, connection.transaction():
+                rows = await connection.fetch(_QUERIES["lock_choices"], *key)
+                found: float | None = await connection.fetchval(_QUERIES["mean_reward_of_items"], *key[:2])
+                if rows and rows[0]["reward"] is None and found is not None:
+                    await _learn(connection, rows[0], found, bandit_update)
+
+        await retrying(write)
 
     async def export(self) -> Learnt:
         """All values and patterns."""
@@ -192,14 +204,58 @@ class LearningStore:
 
         await retrying(write)
 
-    async def _estimates(
-        self, agent: str, features: Features, options: Sequence[Strategy]
-    ) -> dict[str, Estimate]:
-        rows = await retrying(
-            lambda: self._pool.fetch(_QUERIES["values_of_model"], agent, f"%/{features.model}")
-        )
+    async def _decide(
+        self,
+        who: Decider,
+        offer: Offer,
+        features: Features | None = None,
+        *,
+        recalled: Sequence[str] = (),
+        so_far: float | None = None,
+    ) -> str:
+        """Make a decision and write it down with its reasons; the first one stands."""
+        model = offer.state.rpartition("/")[2]
+        rows = await retrying(lambda: self._pool.fetch(_QUERIES["values_of_model"], who.agent, f"%/{model}"))
         table = {(row["state_key"], row["action"]): Estimate(row["value"], row["visits"]) for row in rows}
-        return expected(table, features.key, [option.value for option in options], self._constants)
+        estimates = expected(table, offer.state, list(offer.actions), offer.constants)
+        if STOP in estimates:  # what stopping gives is known
+            estimates[STOP] = Estimate(0.0, max(1, estimates[AGAIN].visits))
+        rewards: int = await self._fetchval("rewards_of_agent", who.agent, list(offer.actions))
+        project = await self._project(who.run)
+        epsilon = offer.constants.exploring(rewards)
+        if who.policy.strategy:
+            action, reason = who.policy.strategy.value, "fixed"
+        else:
+            origin = who.run if who.seed is None else who.seed
+            draw = seed_of(origin, who.step, who.item, offer.decision)
+            chosen = choose(estimates, epsilon=epsilon, seed=draw)
+            action, reason = chosen.action, chosen.reason
+        await retrying(
+            lambda: self._pool.execute(
+                _QUERIES["make_choice"],
+                *who.key,
+                offer.decision,
+                who.position + 1,
+                who.agent,
+                project,
+                who.policy,
+                offer.state,
+                features.model_dump(mode="json") if features else {},
+                action,
+                reason,
+                [
+                    Alternative(action=name, value=e.value, visits=e.visits).model_dump()
+                    for name, e in estimates.items()
+                ],
+                epsilon,
+                rewards,
+                recalled if action == Strategy.RECALLED else [],
+                so_far,
+            )
+        )
+        stands = await self._fetchrow("find_choice", *who.key, offer.decision)
+        assert stands is not None, "it was written a moment ago"
+        return stands["action"]
 
     async def _patterns(self, agent: str, project: str) -> list[tuple[str, Pattern, float]]:
         rows = await retrying(
@@ -258,6 +314,50 @@ class Learnt(Model):
     patterns: list[PortablePattern] = []
 
 
+async def _learn(
+    connection: Any,
+    row: asyncpg.Record,
+    found: float,
+    update: Callable[[Estimate, float], Estimate],
+    constants: Constants = CONSTANTS,
+) -> None:
+    """Move the value of what was chosen, and write down by how much."""
+    cell = (row["agent"], row["state_key"], row["action"])
+    await connection.execute(_QUERIES["enter_value"], *cell, constants.initial)
+    known = await connection.fetchrow(_QUERIES["lock_value"], *cell)
+    assert known is not None, "it was entered above"
+    after = update(Estimate(known["value"], known["visits"]), found)
+    await connection.execute(_QUERIES["move_value"], *cell, after.value, after.visits)
+    await _mark(connection, row, found, known["value"], after.value)
+
+
+async def _mark(connection: Any, row: asyncpg.Record, found: float, before: float, after: float) -> None:
+    key = (row["run_id"], row["step"], row["item"], row["decision"])
+    await connection.execute(_QUERIES["reward_choice"], *key, found, before, after)
+
+
+async def _learn_depth(connection: Any, rounds: Sequence[asyncpg.Record], found: float) -> None:
+    """Q-learning over an item's rounds: each is worth what it added, and what may come after it.
+
+    Args:
+        connection: In a transaction.
+        rounds: Whether to go on, in their order; stopping is worth nothing, and teaches nothing.
+        found: The item's reward, which is what its last round led to.
+    """
+    for row, following in zip_longest(rounds, rounds[1:]):
+        if row["action"] == STOP:
+            await _mark(connection, row, 0.0, 0.0, 0.0)
+            continue
+        end, next_best = found, 0.0
+        if following:
+            end = following["reward_so_far"]
+            cell = (row["agent"], following["state_key"], AGAIN)
+            known = await connection.fetchrow(_QUERIES["lock_value"], *cell)
+            next_best = max(0.0, known["value"]) if known and known["visits"] else 0.0
+        update = partial(q_update, next_best=next_best)
+        await _learn(connection, row, end - row["reward_so_far"], update, DEPTH_CONSTANTS)
+
+
 async def _teach(
     connection: Any,
     choice: asyncpg.Record,
@@ -278,7 +378,7 @@ async def _teach(
             agent,
             project,
             test.name,
-            f"{features.key} by {choice['strategy']}",
+            f"{features.key} by {choice['action']}",
             pattern.model_dump(mode="json"),
             0.5,
             UUID(request.run),

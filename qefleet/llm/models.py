@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import get_args
 
+from qefleet.contracts.learning import Tier
 from qefleet.errors import InvalidInput
 
-Tier = Literal["simple", "moderate", "complex", "critical"]
 NO_MODEL = "none"
+_TIERS: tuple[Tier, ...] = get_args(Tier)
 _NAMED = re.compile(r"^(?P<provider>[a-z][a-z0-9_]*)/(?P<name>[\x21-\x7e]+)$")
 
 
@@ -50,3 +51,16 @@ class ModelChoice:
         if run_model != self.default:
             return run_model
         return self.by_tier.get(tier, run_model)
+
+    def tiers(self, own: Tier, run_model: str) -> tuple[Tier, ...]:
+        """Tiers to choose from for an agent, its own first: one for each model that there is.
+
+        Args:
+            own: The agent's.
+            run_model: Of the run; where it isn't the worker's default, it is the only one.
+        """
+        found: dict[str, Tier] = {}
+        for tier in (own, *_TIERS):
+            found.setdefault(self.for_tier(tier, run_model), tier)
+        found.pop(NO_MODEL, None)
+        return tuple(found.values())

@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 
 from qefleet.contracts.base import Model
+from qefleet.contracts.learning import Tier
 from qefleet.contracts.runs import Usage
-from qefleet.llm.models import Tier
 from qefleet.llm.tokens import CallIdentity
 from qefleet.sql.database import retrying
 from qefleet.sql.queries import load_queries

@@ -18,7 +18,7 @@ from uuid import UUID
 from pydantic import Field, ValidationError
 
 from qefleet.contracts.base import Model
-from qefleet.llm.models import Tier
+from qefleet.contracts.learning import Tier
 
 TOKEN_PREFIX = "qe1"  # noqa: S105 - the format's version, not a secret
 TOKEN_TTL_S = 12 * 3600

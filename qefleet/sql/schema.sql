@@ -303,7 +303,6 @@ CREATE TABLE choices (
     policy text NOT NULL,
     state_key text NOT NULL,
     state jsonb NOT NULL,
-    strategy text NOT NULL,
     reason text NOT NULL,
     alternatives jsonb NOT NULL,
     epsilon double precision NOT NULL,
@@ -314,7 +313,10 @@ CREATE TABLE choices (
     value_after double precision,
     chosen_at timestamptz NOT NULL DEFAULT now(),
     rewarded_at timestamptz,
-    PRIMARY KEY (run_id, step, item),
+    decision text NOT NULL DEFAULT 'strategy',
+    action text NOT NULL,
+    reward_so_far double precision,
+    PRIMARY KEY (run_id, step, item, decision),
     CONSTRAINT choices_reason_known CHECK (reason IN ('fixed', 'explored', 'untried', 'best'))
 );
 CREATE INDEX choices_by_agent ON choices (agent, chosen_at);

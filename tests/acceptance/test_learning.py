@@ -10,6 +10,7 @@ import pytest
 from planted import make_project
 from running_fleet import RunningFleet, figures, reset_and_wait, running_fleet
 
+from qefleet.contracts.learning import Strategy
 from qefleet.sql.database import open_pool
 from worker.cli.database import sql
 from worker.cli.learning import explain_choice
@@ -20,7 +21,8 @@ RECALLED = "tests that were kept for similar code of this project"
 
 @pytest.fixture(scope="module")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningFleet]:
-    async with running_fleet(tmp_path_factory.mktemp("data")) as running:
+    dear = {"QE_MODEL_CRITICAL": "openai/gpt-4.1"}
+    async with running_fleet(tmp_path_factory.mktemp("data"), extra=dear) as running:
         yield running
 
 
@@ -70,12 +72,29 @@ async def test_what_is_learnt_is_counted_once_and_recalled(fleet: RunningFleet, 
 
 
 async def test_a_run_that_learns_says_why_it_chose(fleet: RunningFleet, project: Path) -> None:
-    """Each item's state, what was known, the reason, and the reward with what it was made of."""
-    await prompts(fleet, {"target": str(project), "policy": "learned", "policy_seed": 1}, "learned")
-    async with await open_pool(fleet.services.up.addresses.database_url) as pool:
-        rows = await pool.fetch(sql("choices_of_step"), "learned", "test-generator#0")
-    told = [explain_choice(dict(row)) for row in rows]
+    """Order, ways and models of each item, what was known, the reason, and the reward with its parts.
 
-    assert len(told) == FUNCTIONS
-    assert all("state: function/no-example/untyped/short/few/large" in text for text in told)
-    assert all("known: direct 0." in text and "why: " in text and "reward: " in text for text in told)
+    The models are asked for another round than the first one where it is chosen, and never one more.
+    """
+    workflow = {"target": str(project), "policy": "learned", "policy_seed": 5}
+    before = len(await fleet.provider.requests())
+    await fleet.execute(workflow | {"agents": ["test-generator"]}, workflow_id="learned")
+    asked = (await fleet.provider.requests())[before:]
+    async with await open_pool(fleet.services.up.addresses.database_url) as pool:
+        rows = [dict(row) for row in await pool.fetch(sql("choices_of_step"), "learned", "test-generator#0")]
+    told = [explain_choice(row) for row in rows]
+    by_decision: dict[str, list[str]] = {}
+    for row in rows:
+        by_decision.setdefault(row["decision"], []).append(row["action"])
+
+    assert told[0].startswith("test-generator#0, order: ")
+    assert "state: no-issues/large" in told[0]
+    items = [text for row, text in zip(rows, told, strict=True) if row["decision"] == "strategy"]
+    assert len(items) == FUNCTIONS
+    assert all("state: function/no-example/untyped/short/few/large" in text for text in items)
+    assert all("known: direct 0." in text and "why: " in text and "kept, " in text for text in items)
+    assert len(by_decision["tier"]) == sum(Strategy(name).uses_model for name in by_decision["strategy"])
+    assert {request.body["model"] for request in asked} <= {"gpt-4.1-mini", "gpt-4.1"}
+    again = sum(actions.count("again") for name, actions in by_decision.items() if name[:5] == "depth")
+    assert len(asked) == len(by_decision["tier"]) + again
+    assert all(row["reward"] is not None for row in rows)

@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import activity
 
 from qefleet.contracts.items import ItemList, ItemPage
-from qefleet.contracts.learning import Choice, Policy, Rewarded, Strategy
+from qefleet.contracts.learning import Choice, Depth, Policy, Rewarded, Strategy
 from qefleet.contracts.measured import ArtifactRef, Measured
 from qefleet.contracts.patterns import StepSpec
 from qefleet.contracts.ports import AgentPort, RunPort
@@ -19,6 +19,7 @@ from qefleet.contracts.steps import (
     AddedSteps,
     AddSteps,
     Answer,
+    ChooseDepth,
     ChooseStrategy,
     Closed,
     CloseRun,
@@ -104,6 +105,7 @@ class FakeFleet(RunPort, AgentPort):
             self.measure,
             self.judge,
             self.choose_strategy,
+            self.choose_depth,
             self.reward_strategy,
             self.propose,
             self.draft,
@@ -220,7 +222,12 @@ class FakeFleet(RunPort, AgentPort):
     async def choose_strategy(self, request: ChooseStrategy) -> Choice:
         self._count("choose_strategy", request)
         strategy = Strategy.TOOLS if request.position % 2 else Strategy.DIRECT
-        return Choice(strategy=strategy, uses_model=strategy.uses_model, reason="explored")
+        return Choice(strategy=strategy, uses_model=strategy.uses_model, tier="complex")
+
+    @activity.defn(name="choose_depth")
+    async def choose_depth(self, request: ChooseDepth) -> Depth:
+        self._count("choose_depth", request)
+        return Depth(goes_on=request.round < 3)
 
     @activity.defn(name="reward_strategy")
     async def reward_strategy(self, request: RewardStrategy) -> Rewarded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -15,13 +15,13 @@ from temporalio.testing import WorkflowEnvironment
 
 from qefleet.contracts.base import Digest
 from qefleet.contracts.generation import KeptTest
-from qefleet.contracts.learning import Choice, Features, Gains, Policy, Strategy
+from qefleet.contracts.learning import Choice, Features, Gains, Order, Policy, Strategy, Tier
 from qefleet.contracts.runs import CommonInput
-from qefleet.contracts.steps import ChooseStrategy, OpenRun, Plan, RewardStrategy
+from qefleet.contracts.steps import OpenRun, Plan, RewardStrategy
 from qefleet.contracts.targets import Snapshot
 from qefleet.fleet.store import RunStore
 from qefleet.learning.reward import WEIGHTS, reward
-from qefleet.learning.store import LearningStore
+from qefleet.learning.store import Decider, LearningStore
 from qefleet.sql.database import open_pool
 
 _DIGEST: Digest = "0" * 64
@@ -47,13 +47,27 @@ class Learning:
         await store.set_snapshot(run, Snapshot(digest=_DIGEST, name=project, files=1, size_bytes=1))
         return run
 
-    async def choose(
-        self, run: str, item: str, *, features: Features = _WITHOUT, policy: Policy = Policy.LEARNED
-    ) -> Choice:
-        request = ChooseStrategy(
-            run=run, workflow_id="w", step="test-generator#0", item=item, position=0, state=_DIGEST
+    def decider(self, run: str, item: str, policy: Policy = Policy.LEARNED, seed: int = 1) -> Decider:
+        return Decider(
+            run=run, step="test-generator#0", item=item, position=0, agent=_AGENT, policy=policy, seed=seed
         )
-        return await self.store.choose(request, features, agent=_AGENT, policy=policy, seed=1)
+
+    async def choose(
+        self,
+        run: str,
+        item: str,
+        *,
+        features: Features = _WITHOUT,
+        policy: Policy = Policy.LEARNED,
+        tiers: tuple[Tier, ...] = (),
+        position: int = 0,
+    ) -> Choice:
+        who = replace(self.decider(run, item, policy), position=position)
+        return await self.store.choose(who, features, tiers=tiers)
+
+    async def goes_on(self, run: str, item: str, number: int, gains: Gains, *, seed: int = 1) -> bool:
+        who = self.decider(run, item, seed=seed)
+        return await self.store.choose_depth(who, _WITH, number=number, kept=gains.kept, gains=gains)
 
     async def reward(self, run: str, item: str, gains: Gains, lessons: tuple[KeptTest, ...] = ()) -> float:
         request = RewardStrategy(
@@ -107,13 +121,13 @@ async def test_rewards_change_what_is_chosen_next(learning: Learning) -> None:
         choice = await learning.choose(run, f"m:f{number}")
         gained = choice.strategy is Strategy.GHOSTWRITER
         await learning.reward(run, f"m:f{number}", _GOOD if gained else _VAIN)
-    rows = await learning.pool.fetch("SELECT strategy, reason FROM choices ORDER BY rewards_before")
-    last = [row["strategy"] for row in rows[-30:]]
+    rows = await learning.pool.fetch("SELECT action, reason FROM choices ORDER BY rewards_before")
+    last = [row["action"] for row in rows[-30:]]
 
-    untried = {row["strategy"] for row in rows if row["reason"] == "untried"}
-    assert untried == {"tools", "doctest", "ghostwriter", "search"}
+    tried = {row["action"] for row in rows if row["reason"] != "best"}
+    assert tried == {"tools", "doctest", "ghostwriter", "search"}
     assert last.count("ghostwriter") >= 22
-    assert {row["strategy"] for row in rows if row["reason"] == "best"} == {"ghostwriter"}
+    assert {row["action"] for row in rows if row["reason"] == "best"} == {"ghostwriter"}
 
 
 async def test_a_choice_says_why_it_was_made(learning: Learning) -> None:
@@ -127,7 +141,7 @@ async def test_a_choice_says_why_it_was_made(learning: Learning) -> None:
     assert row is not None
     assert (row["policy"], row["reason"], row["rewards_before"]) == ("tools", "fixed", 1)
     assert row["state_key"] == _WITHOUT.key
-    known = {a["strategy"]: (a["value"], a["visits"]) for a in row["alternatives"]}
+    known = {a["action"]: (a["value"], a["visits"]) for a in row["alternatives"]}
     never = (pytest.approx(WEIGHTS.best), 0)
     tried = (reward(_GOOD) + 2 * (reward(_GOOD) + 2 * WEIGHTS.best) / 3) / 3  # drawn to what it is elsewhere
     assert known == {
@@ -187,9 +201,87 @@ async def test_what_was_learnt_moves_to_another_database(learning: Learning, dat
     assert await learning.store.export() == learnt
 
 
+async def test_the_tier_whose_tests_are_worth_their_cost_is_learnt(learning: Learning) -> None:
+    """A dear model that gains no more than the agent's own: after forty items it is hardly asked."""
+    asked: list[str | None] = []
+    for number in range(40):
+        run = await learning.run()
+        choice = await learning.choose(run, f"m:f{number}", features=_WITH, tiers=("moderate", "complex"))
+        dear = choice.tier == "complex"
+        await learning.reward(run, f"m:f{number}", _GOOD.model_copy(update={"cost_usd": 0.04 if dear else 0}))
+        asked.append(choice.tier)
+    by_tools = await learning.choose(await learning.run(), "m:g", tiers=("moderate", "complex"))
+
+    assert asked.count("complex") >= 1
+    assert [tier for tier in asked[-20:] if tier].count("complex") <= 3
+    assert by_tools.tier is None
+    values = await learning.values()
+    assert values["tier:moderate"][0] - values["tier:complex"][0] == pytest.approx(0.08)
+
+
+async def test_going_on_is_learnt_from_what_further_rounds_add(learning: Learning) -> None:
+    """Rounds that add nothing and cost tokens: soon an item is left after its first one."""
+    vain = [_VAIN + Gains(output_tokens=300 * n) for n in range(3)]
+    rounds: list[int] = []
+    for number in range(60):
+        run, item = await learning.run(), f"m:f{number}"
+        await learning.choose(run, item, features=_WITH)
+        done = 1
+        while done < 3 and await learning.goes_on(run, item, done + 1, vain[done - 1], seed=number):
+            done += 1
+        await learning.reward(run, item, vain[done - 1])
+        rounds.append(done)
+
+    assert max(rounds[:5]) == 3
+    assert rounds[-20:].count(1) >= 15
+
+
+async def test_a_round_is_worth_what_it_adds_and_what_may_come_after(learning: Learning) -> None:
+    """Both values move by a tenth: to what a round added, the first one's also to 0.95 of the second's."""
+    run = await learning.run()
+    first = Gains(proposed=2)
+    second = first + Gains(missing=6, gained=1)
+    third = second + Gains(gained=5, mutants_killed=1, mutants_tried=5)
+    await learning.choose(run, "m:f", features=_WITH)
+    await learning.pool.execute(
+        "INSERT INTO q_values SELECT $1, $2, 'again', 0.2, 7", _AGENT, f"round 3/none/{_WITH.key}"
+    )
+    assert await learning.goes_on(run, "m:f", 2, first)
+    assert await learning.goes_on(run, "m:f", 3, second)
+    await learning.reward(run, "m:f", third)
+    again = await learning.reward(run, "m:f", third)
+    rows = await learning.pool.fetch("SELECT * FROM q_values WHERE action = 'again' ORDER BY state_key")
+    found = {row["state_key"].partition("/")[0]: (row["value"], row["visits"]) for row in rows}
+
+    assert again == reward(third)
+    assert found["round 2"] == (pytest.approx(0.1 + 0.1 * (0.05 + 0.95 * 0.2 - 0.1)), 1)
+    assert found["round 3"] == (pytest.approx(0.2 + 0.1 * (reward(third) - reward(second) - 0.2)), 8)
+
+
+async def test_an_order_is_worth_what_its_items_gained(learning: Learning) -> None:
+    """Of ways to begin, the one whose items gain is chosen; counted once; without issues there is no risk."""
+    chosen: list[Order] = []
+    for number in range(40):
+        run = await learning.run()
+        who = Decider(run=run, step="test-generator#0", agent=_AGENT, seed=number)
+        order = await learning.store.choose_order(who, "none", issues=True)
+        for position, item in enumerate("fg"):
+            await learning.choose(run, item, policy=Policy.TOOLS, position=position)
+            await learning.reward(run, item, _GOOD if order is Order.SHORT else _VAIN)
+        await learning.store.reward_order(run, who.step)
+        await learning.store.reward_order(run, who.step)
+        chosen.append(order)
+    other = Decider(run=await learning.run(), step="test-generator#0", agent=_AGENT)
+
+    assert chosen[-20:].count(Order.SHORT) >= 15
+    assert (await learning.values())["order:short"][0] == pytest.approx(reward(_GOOD))
+    assert sum(v for name, (_, v) in (await learning.values()).items() if name.startswith("order")) == 40
+    assert await learning.store.choose_order(other, "none", issues=False) is not Order.RISK
+
+
 async def test_a_run_that_learns_chooses_and_rewards_each_item_once(temporal: WorkflowEnvironment) -> None:
-    """A choice without a model drafts, one with a model asks; both are rewarded; the history replays."""
-    fleet = FakeFleet(items=4)
+    """A choice without a model drafts, one with a model asks while it is worth it; the history replays."""
+    fleet = FakeFleet(items=4, rounds_needed=3)
     async with working(temporal, fleet) as queue:
         handle = await start(temporal, queue, {"target": "/x", "policy": "learned", "agents": [_AGENT]})
         await handle.result()
@@ -199,7 +291,8 @@ async def test_a_run_that_learns_chooses_and_rewards_each_item_once(temporal: Wo
         "choose_strategy": 4,
         "reward_strategy": 4,
     }
-    assert (fleet.calls["propose"], fleet.calls["draft"]) == (2, 2)
+    assert (fleet.calls["propose"], fleet.calls["draft"]) == (4, 2)
+    assert fleet.calls["choose_depth"] == 4
 
 
 async def test_a_run_that_does_not_learn_neither_chooses_nor_rewards(temporal: WorkflowEnvironment) -> None:

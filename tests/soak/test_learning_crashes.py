@@ -17,7 +17,7 @@ from running_fleet import RunningFleet, children, running_fleet
 from qefleet.sql.database import open_pool
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
-RUNS, FUNCTIONS, KILLS = 10, 3, 30
+RUNS, FUNCTIONS, KILLS = 16, 3, 30
 
 
 async def learn(fleet: RunningFleet, project: Path, name: str) -> None:
@@ -39,8 +39,8 @@ async def learnt(pool: asyncpg.Pool, name: str) -> dict[str, Any]:
     values = await pool.fetch("SELECT state_key, action, value, visits FROM q_values ORDER BY 1, 2")
     patterns = await pool.fetch("SELECT name, description, uses, successes FROM patterns ORDER BY 1, 2")
     choices = await pool.fetch(
-        "SELECT r.workflow_id, c.item, c.strategy, c.reason, c.reward, c.rewards_before FROM choices AS c "
-        "JOIN runs AS r USING (run_id) WHERE r.workflow_id LIKE $1 ORDER BY 1, c.ordinal",
+        "SELECT r.workflow_id, c.item, c.decision, c.action, c.reason, c.reward, c.rewards_before FROM choices AS c "
+        "JOIN runs AS r USING (run_id) WHERE r.workflow_id LIKE $1 ORDER BY 1, c.ordinal, c.decision",
         f"{name}-%",
     )
     counted = await pool.fetchval(
@@ -81,5 +81,8 @@ async def test_thirty_kills_change_nothing_of_what_is_learnt(tmp_path: Path) -> 
     print(f"{killed} kills, {found['trajectories']} trajectories, values: {found['values']}")  # noqa: T201
 
     assert found == expected
-    assert found["trajectories"] == RUNS * FUNCTIONS == sum(row[3] for row in found["values"])
+    assert found["trajectories"] == RUNS * FUNCTIONS
+    orders = [row for row in found["values"] if row[1].startswith("order:")]
+    assert sum(row[3] for row in orders) == RUNS
+    assert sum(row[3] for row in found["values"]) == RUNS * FUNCTIONS + RUNS
     assert killed == KILLS

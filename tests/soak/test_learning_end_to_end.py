@@ -20,7 +20,7 @@ OPTIONS = {"agents": [{"agent": "test-generator", "options": {"max_segments": 4}
 async def reward_of(pool: asyncpg.Pool, workflow_id: str) -> float:
     """A run's mean reward."""
     return await pool.fetchval(
-        "SELECT avg(reward) FROM choices JOIN runs USING (run_id) WHERE workflow_id = $1", workflow_id
+        "SELECT avg(reward) FROM trajectories JOIN runs USING (run_id) WHERE workflow_id = $1", workflow_id
     )
 
 

@@ -79,7 +79,7 @@ def show(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Tell why each strategy of a run was chosen, and what came of it."""
+    """Tell what was chosen in a run, why, and what came of it."""
     from qefleet.errors import UsageError
 
     run, _, step = where.partition("/")
@@ -154,7 +154,7 @@ def import_(file: File) -> None:
 def explain_choice(row: dict[str, Any]) -> str:
     """A choice in words: the state, the alternatives, why this one, and what came of it."""
     known = ", ".join(
-        f"{a['strategy']} {a['value']:.3f} ({a['visits']} rewards here)" for a in row["alternatives"]
+        f"{_bare(a['action'])} {a['value']:.3f} ({a['visits']} rewards here)" for a in row["alternatives"]
     )
     why = {
         "fixed": f"the policy is {row['policy']}",
@@ -163,8 +163,9 @@ def explain_choice(row: dict[str, Any]) -> str:
         "untried": "it promises most, and was never tried in this state",
         "best": "it has the highest value in this state",
     }[row["reason"]]
+    what = row["decision"].replace("depth/", "round ")
     lines = [
-        f"{row['step']} {row['item']}: {row['strategy']}",
+        f"{row['step']} {row['item']}".strip() + f", {what}: {_bare(row['action'])}",
         f"  state: {row['state_key']}",
         f"  known: {known}",
         f"  why: {why}",
@@ -173,17 +174,27 @@ def explain_choice(row: dict[str, Any]) -> str:
         lines.append(f"  recalled: {len(row['recalled'])} kept tests of the project")
     if row["reward"] is None:
         lines.append("  reward: none yet, or what failed told nothing of it")
-    else:
-        gains = row["gains"]
-        counted = (
-            f"{gains['kept']} of {gains['proposed']} kept",
-            f"{gains['gained']} lines and branches gained",
-            f"{gains['mutants_killed']} of {gains['mutants_tried']} mutants killed",
-            f"{gains['processes']} processes, {gains['output_tokens']} tokens",
-        )
-        lines.append(f"  reward: {row['reward']:.3f} ({', '.join(counted)})")
+    elif row["action"] != "stop":
+        lines.append(f"  reward: {row['reward']:.3f}{_counted(row['gains'])}")
         lines.append(f"  value: {row['value_before']:.3f} -> {row['value_after']:.3f}")
     return "\n".join(lines)
+
+
+def _bare(action: str) -> str:
+    return action.rpartition(":")[2]
+
+
+def _counted(gains: dict[str, Any] | None) -> str:
+    """What a reward is made of, where it is an item's own."""
+    if gains is None:
+        return ""
+    counted = (
+        f"{gains['kept']} of {gains['proposed']} kept",
+        f"{gains['gained']} lines and branches gained",
+        f"{gains['mutants_killed']} of {gains['mutants_tried']} mutants killed",
+        f"{gains['processes']} processes, {gains['output_tokens']} tokens",
+    )
+    return f" ({', '.join(counted)})"
 
 
 async def _fetch(pool: asyncpg.Pool, name: str, *values: object) -> list[dict[str, Any]]:

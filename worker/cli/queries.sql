@@ -83,13 +83,14 @@ ORDER BY recorded_at DESC
 LIMIT $2;
 
 -- name: choices_of_step
--- How a step's strategies were chosen, in the order of its items; $2 is empty for all steps of the run.
+-- What was chosen in a step, in the order of its items; $2 is empty for all steps of the run.
 SELECT
     c.step,
     c.item,
+    c.decision,
     c.policy,
     c.state_key,
-    c.strategy,
+    c.action,
     c.reason,
     c.alternatives,
     c.epsilon,
@@ -102,7 +103,12 @@ SELECT
     t.measured -> 'shares' AS shares
 FROM choices AS c
 LEFT JOIN trajectories AS t
-    ON t.run_id = c.run_id AND t.step = c.step AND t.ordinal = c.ordinal AND t.reward IS NOT NULL
+    ON
+        t.run_id = c.run_id
+        AND t.step = c.step
+        AND t.ordinal = c.ordinal
+        AND t.reward IS NOT NULL
+        AND c.decision = 'strategy'
 WHERE c.run_id = (
         SELECT r.run_id
         FROM runs AS r
@@ -111,11 +117,11 @@ WHERE c.run_id = (
         LIMIT 1
     )
     AND (c.step = $2 OR $2 = '')
-ORDER BY c.step, c.ordinal;
+ORDER BY c.step, c.ordinal, array_position(ARRAY['order', 'strategy', 'tier'], c.decision), c.decision;
 
 -- name: rewards_in_order
 -- Rewards in the order in which they were given; $1 is empty for all agents.
-SELECT reward, strategy, reason, policy
+SELECT reward, action, reason, policy
 FROM choices
-WHERE reward IS NOT NULL AND (agent = $1 OR $1 = '')
+WHERE reward IS NOT NULL AND decision = 'strategy' AND (agent = $1 OR $1 = '')
 ORDER BY rewarded_at, run_id, step, ordinal;

@@ -15,6 +15,7 @@ from qefleet.agents.test_generator import TestGeneratorOptions, segments_to_cove
 from qefleet.contracts.changes import Changes
 from qefleet.contracts.generation import GenerationState
 from qefleet.contracts.issues import Issue
+from qefleet.contracts.learning import Order
 from qefleet.contracts.measured import Measurement
 from qefleet.contracts.runs import AgentResult, Thresholds
 from qefleet.tools.running.diff import diff_metrics
@@ -89,9 +90,11 @@ def test_what_agents_before_found_risky_is_worked_on_first(project: Path) -> Non
 
     plain = segments_to_cover(_context(None), project, state)
     risky = segments_to_cover(replace(_context(None), earlier=[earlier]), project, state)
+    gain = segments_to_cover(replace(_context(None), earlier=[earlier], order=Order.GAIN), project, state)
 
     assert [segment.qualname for segment in plain] == ["one", "two", "three"]
     assert [segment.qualname for segment in risky] == ["three", "one", "two"]
+    assert gain == plain
 
 
 def test_figures_of_diff_mode_are_declared() -> None:
