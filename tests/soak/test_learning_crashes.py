@@ -39,8 +39,9 @@ async def learnt(pool: asyncpg.Pool, name: str) -> dict[str, Any]:
     values = await pool.fetch("SELECT state_key, action, value, visits FROM q_values ORDER BY 1, 2")
     patterns = await pool.fetch("SELECT name, description, uses, successes FROM patterns ORDER BY 1, 2")
     choices = await pool.fetch(
-        "SELECT r.workflow_id, c.item, c.decision, c.action, c.reason, c.reward, c.rewards_before FROM choices AS c "
-        "JOIN runs AS r USING (run_id) WHERE r.workflow_id LIKE $1 ORDER BY 1, c.ordinal, c.decision",
+        "SELECT r.workflow_id, c.item, c.decision, c.action, c.reason, c.reward, c.rewards_before "
+        "FROM choices AS c JOIN runs AS r USING (run_id) "
+        "WHERE r.workflow_id LIKE $1 ORDER BY 1, c.ordinal, c.decision",
         f"{name}-%",
     )
     counted = await pool.fetchval(
