@@ -8,7 +8,8 @@ RUN apt-get update \
 
 WORKDIR /opt/qefleet
 COPY requirements.lock pyproject.toml README.md ./
-RUN pip install --no-cache-dir --require-hashes --requirement requirements.lock
+# The lock names everything, and newer versions than Pynguin asks for.
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.lock
 COPY workflows workflows
 COPY activities activities
 COPY worker worker

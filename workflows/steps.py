@@ -288,7 +288,9 @@ class _Loop:
         """A model's proposal, or a tool's where no model is asked; None when none is to be had."""
         try:
             if not asks:
-                return await self._scope.call(AgentPort.draft, proposal, MEASURING, f"{label}: draft")
+                drafted = await self._scope.call(AgentPort.draft, proposal, MEASURING, f"{label}: draft")
+                self._notes += [f"{label}: {drafted.note}"] if drafted.note else []
+                return drafted
             answer = await self._scope.call(AgentPort.propose, proposal, ASKING, f"{label}: propose")
         except ActivityError as failure:
             self._forgive(failure, label)

@@ -166,8 +166,8 @@ class Learner(Protocol):
 
     async def draft_by(
         self, ctx: StepContext, item: str, state: Digest, strategy: Strategy
-    ) -> BaseModel | None:
-        """A proposal by a strategy without a model; None when it has none."""
+    ) -> tuple[BaseModel | None, str]:
+        """A proposal by a strategy without a model, None when it has none; and what went wrong, or empty."""
         ...
 
     async def gains(self, ctx: StepContext, item: str, state: Digest) -> Gains:

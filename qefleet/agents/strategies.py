@@ -9,6 +9,7 @@ from qefleet.contracts.generation import Filter, Segment, Verdict
 from qefleet.contracts.learning import Gains, Strategy
 from qefleet.tools.generation.doctests import propose_from_docstring
 from qefleet.tools.generation.ghostwriter import ghostwrite
+from qefleet.tools.generation.pynguin import search_tests
 from qefleet.tools.generation.search import search_calls
 from qefleet.tools.ground import Ground
 from qefleet.tools.source_tree import read_source
@@ -17,14 +18,18 @@ _FLAKY = "passed at first, then:"
 """How the filter of five runs begins the reason of a test that isn't the same each time."""
 
 
-async def draft_tests(ground: Ground, segment: Segment, strategy: Strategy) -> str | None:
-    """Tests that tools propose for a segment; None where they have none.
+async def draft_tests(ground: Ground, segment: Segment, strategy: Strategy) -> tuple[str | None, str]:
+    """Tests that tools propose for a segment.
 
     Args:
         ground: The project's workspace.
         segment: What tests are wanted for.
         strategy: One of those without a model.
+
+    Returns:
+        Their source, None where there are none, and what went wrong, if anything.
     """
+    note = ""
     texts: list[str | None] = []
     if strategy in {Strategy.DOCTEST, Strategy.TOOLS}:
         tree = read_source(ground.project / segment.file)
@@ -33,7 +38,10 @@ async def draft_tests(ground: Ground, segment: Segment, strategy: Strategy) -> s
         texts += await ghostwrite(ground, segment)
     if strategy is Strategy.SEARCH:
         texts += await search_calls(ground, segment)
-    return "\n\n".join(text for text in texts if text) or None
+    if strategy is Strategy.PYNGUIN:
+        found, note = await search_tests(ground, segment)
+        texts += found
+    return "\n\n".join(text for text in texts if text) or None, note
 
 
 def prompt_of(strategy: Strategy | None) -> Prompt:

@@ -27,6 +27,7 @@ from qefleet.llm.question import Question
 from qefleet.llm.source_text import python_source
 from qefleet.tools.generation.candidates import begin_generation, judge_proposal
 from qefleet.tools.generation.keep import kept_files
+from qefleet.tools.generation.pynguin import PYNGUIN
 from qefleet.tools.generation.segments import find_segments
 from qefleet.tools.project import read_layout
 from qefleet.tools.running.coverage import coverage_metrics
@@ -210,16 +211,16 @@ class _Generation:
 
     async def draft(self, ctx: StepContext, item: str, state: Digest) -> TestProposal | None:
         """Docstring examples and the ghostwriter's forms; they go through the same filters."""
-        return await self.draft_by(ctx, item, state, Strategy.TOOLS)
+        return (await self.draft_by(ctx, item, state, Strategy.TOOLS))[0]
 
     async def draft_by(
         self, ctx: StepContext, item: str, state: Digest, strategy: Strategy
-    ) -> TestProposal | None:
-        """What one of the strategies without a model proposes."""
+    ) -> tuple[TestProposal | None, str]:
+        """What one of the strategies without a model proposes, and what went wrong, if anything."""
         segment = _segment(await _load(ctx, state), item)
         async with ctx.workspace() as workspace:
-            tests = await draft_tests(workspace, segment, strategy)
-        return TestProposal(tests=tests) if tests else None
+            tests, note = await draft_tests(workspace, segment, strategy)
+        return TestProposal(tests=tests) if tests else None, note
 
     def knows_issues(self, ctx: StepContext) -> bool:
         """Whether a place is known where work would begin."""
@@ -415,7 +416,7 @@ TEST_GENERATOR = Agent(
     title="test-generator",
     purpose="Proposes tests for uncovered code and keeps those that pass, gain coverage and kill mutants.",
     tier="complex",
-    tools=("pytest", "coverage", "mutmut", "hypothesis"),
+    tools=("pytest", "coverage", "mutmut", "hypothesis", PYNGUIN),
     measures=(*TESTS, *COVERAGE_BEFORE, *_GENERATION),
     options=TestGeneratorOptions,
     measure=_measure,

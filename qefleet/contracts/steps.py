@@ -230,6 +230,8 @@ class Answer(Model):
 
     content: Digest | None
     """Artifact with it as JSON; null when there was nothing to propose."""
+    note: str = ""
+    """What went wrong where a tool was to propose; empty when all went well."""
     usage: Usage = Usage()
 
 

@@ -12,7 +12,7 @@ from qefleet.agents.catalogue import Catalogue
 from qefleet.agents.checks import check_condition, check_limits, check_options
 from qefleet.contracts.flows import FlowStep, ancestors
 from qefleet.contracts.items import Item, ItemList, ItemPage
-from qefleet.contracts.learning import Policy
+from qefleet.contracts.learning import Policy, Strategy
 from qefleet.contracts.patterns import StepSpec
 from qefleet.contracts.runs import RunOptions
 from qefleet.contracts.steps import (
@@ -36,6 +36,7 @@ from qefleet.fleet.store import RunStore
 from qefleet.graphs.operate import AGENT as GRAPH_AGENT
 from qefleet.llm.models import NO_MODEL, ModelChoice
 from qefleet.memory.artifacts import Artifacts
+from qefleet.tools.generation.pynguin import PYNGUIN
 from qefleet.workspace.workspace import Workspaces
 
 _FAIRNESS_BYTES = 64
@@ -140,12 +141,14 @@ class Lifecycle:
         """How strategies are chosen.
 
         Raises:
-            InvalidInput: The strategy asks a model, and the run has none.
+            InvalidInput: The strategy asks a model, and the run has none; or its tool isn't there.
         """
         policy = asked.policy or (Policy.LEARNED if self._learns else Policy.OFF)
         strategy = policy.strategy
         if strategy and strategy.uses_model and model == NO_MODEL:
             raise InvalidInput("policy", f"{policy} asks a model, and the run has none")
+        if strategy is Strategy.PYNGUIN and PYNGUIN.version() is None:
+            raise InvalidInput("policy", f"pynguin isn't installed: {PYNGUIN.how_to_install}")
         return policy
 
     def _step(self, spec: StepSpec, policy: Policy) -> StepPlan:

@@ -47,6 +47,7 @@ from qefleet.llm.models import ModelChoice
 from qefleet.llm.question import Message
 from qefleet.llm.tokens import CallIdentity
 from qefleet.memory.artifacts import Artifacts
+from qefleet.tools.generation.pynguin import can_search
 from qefleet.workspace.workspace import Workspaces
 
 _LOCAL_ANSWER_TOKENS = 400
@@ -95,7 +96,9 @@ class Steps:
         """Choose how an item is worked on; the first choice stands, so that a retry goes on with it."""
         agent, entry, features, _ = await self._features(request)
         tiers = self._models.tiers(agent.tier, entry.plan.model)
-        return await self._learning.choose(_decider(request, agent, entry), features, tiers=tiers)
+        pynguin = can_search(entry.require_environment().python)
+        who = _decider(request, agent, entry)
+        return await self._learning.choose(who, features, tiers=tiers, pynguin=pynguin)
 
     async def choose_depth(self, request: ChooseDepth) -> Depth:
         """Choose whether an item gets another round; the first choice stands."""
@@ -157,10 +160,11 @@ class Steps:
         """Have tools propose something, without a model."""
         agent, _, ctx = await self._context(request)
         if request.strategy is None:
-            proposal = await _loop_of(agent).draft(ctx, request.item, request.state)
+            proposal, note = await _loop_of(agent).draft(ctx, request.item, request.state), ""
         else:
-            proposal = await _learner_of(agent).draft_by(ctx, request.item, request.state, request.strategy)
-        return Answer(content=await self._keep(proposal) if proposal else None)
+            learner = _learner_of(agent)
+            proposal, note = await learner.draft_by(ctx, request.item, request.state, request.strategy)
+        return Answer(content=await self._keep(proposal) if proposal else None, note=note)
 
     async def try_proposal(self, request: Trial) -> Verdict:
         """Run a proposal through the agent's filters."""

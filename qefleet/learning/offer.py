@@ -12,8 +12,9 @@ from qefleet.contracts.learning import Features, Order, Strategy, Tier
 from qefleet.learning.values import CONSTANTS, Constants
 
 AGAIN, STOP = "again", "stop"
-_WITH_MODEL = (Strategy.DIRECT, Strategy.RECALLED, Strategy.PROPERTIES, Strategy.TOOLS, Strategy.SEARCH)
-_WITHOUT_MODEL = (Strategy.TOOLS, Strategy.DOCTEST, Strategy.GHOSTWRITER, Strategy.SEARCH)
+_SEARCHES = (Strategy.SEARCH, Strategy.PYNGUIN)
+_WITH_MODEL = (Strategy.DIRECT, Strategy.RECALLED, Strategy.PROPERTIES, Strategy.TOOLS, *_SEARCHES)
+_WITHOUT_MODEL = (Strategy.TOOLS, Strategy.DOCTEST, Strategy.GHOSTWRITER, *_SEARCHES)
 DEPTH_CONSTANTS = replace(CONSTANTS, initial=0.1)
 """A round that mends something seldom gains more than that."""
 
@@ -30,20 +31,22 @@ class Offer:
     constants: Constants = CONSTANTS
 
 
-def offered(*, uses_model: bool, recalls: bool) -> tuple[Strategy, ...]:
+def offered(*, uses_model: bool, recalls: bool, pynguin: bool) -> tuple[Strategy, ...]:
     """Ways to come by a test.
 
     Args:
         uses_model: The run has a model: without one only tools propose.
         recalls: There is something to recall for the segment.
+        pynguin: Pynguin is there for the target.
     """
     strategies = _WITH_MODEL if uses_model else _WITHOUT_MODEL
-    return tuple(s for s in strategies if recalls or s is not Strategy.RECALLED)
+    needs = {Strategy.RECALLED: recalls, Strategy.PYNGUIN: pynguin}
+    return tuple(strategy for strategy in strategies if needs.get(strategy, True))
 
 
-def offer_strategy(features: Features, *, recalls: bool) -> Offer:
-    """How to come by a test for an item."""
-    actions = offered(uses_model=features.model != "none", recalls=recalls)
+def offer_strategy(features: Features, *, recalls: bool, pynguin: bool) -> Offer:
+    """How to come by a test for an item; see `offered`."""
+    actions = offered(uses_model=features.model != "none", recalls=recalls, pynguin=pynguin)
     return Offer(decision="strategy", state=features.key, actions=actions)
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qefleet.contracts.learning import Gains
+from qefleet.contracts.learning import Gains, Strategy
 
 PROCESS_S = 1.0
 """What a sandboxed run counts for."""
+PYNGUIN_PROCESSES = 10
+"""What Pynguin's search counts for, as long as it takes: its iterations are always as many."""
 TOKENS_PER_S = 30.0
 """Output tokens that count for a second."""
 FULL_TIME_S = 60.0
@@ -46,6 +48,11 @@ class Weights:
 
 
 WEIGHTS = Weights()
+
+
+def effort(strategy: Strategy) -> Gains:
+    """What coming by a proposal takes, where that is more than a call of a tool."""
+    return Gains(processes=PYNGUIN_PROCESSES if strategy is Strategy.PYNGUIN else 0)
 
 
 def shares(gains: Gains) -> dict[str, float]:

@@ -29,7 +29,7 @@ from qefleet.learning.offer import (
     offer_tier,
 )
 from qefleet.learning.patterns import Pattern, distil, recall
-from qefleet.learning.reward import reward, shares
+from qefleet.learning.reward import effort, reward, shares
 from qefleet.learning.values import (
     CONSTANTS,
     Constants,
@@ -81,17 +81,20 @@ class LearningStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def choose(self, who: Decider, features: Features, *, tiers: Sequence[Tier] = ()) -> Choice:
+    async def choose(
+        self, who: Decider, features: Features, *, tiers: Sequence[Tier] = (), pynguin: bool = False
+    ) -> Choice:
         """Choose how an item is worked on.
 
         Args:
             who: Whose choice it is.
             features: The state.
             tiers: To choose from where a model is asked, the agent's own first.
+            pynguin: Pynguin is there for the target.
         """
         known = await self._patterns(who.agent, await self._project(who.run))
         recalled = recall([(i, p, s) for i, p, s in known if p.target != who.item], features, who.item)
-        offer = offer_strategy(features, recalls=bool(recalled))
+        offer = offer_strategy(features, recalls=bool(recalled), pynguin=pynguin)
         strategy = Strategy(await self._decide(who, offer, features, recalled=recalled))
         tier: str | None = None
         if who.policy is Policy.LEARNED and strategy.uses_model and len(tiers) > 1:
@@ -143,7 +146,6 @@ class LearningStore:
             The reward that stands: the first one.
         """
         key = (UUID(request.run), request.step, request.item)
-        found = reward(gains)
 
         async def write() -> float:
             async with self._pool.acquire() as connection, connection.transaction():
@@ -152,6 +154,8 @@ class LearningStore:
                 choice = decided["strategy"]
                 if choice["reward"] is not None:
                     return choice["reward"]
+                spent = gains + effort(Strategy(choice["action"]))
+                found = reward(spent)
                 for row in (decided[name] for name in ("strategy", "tier") if name in decided):
                     await _learn(connection, row, found, bandit_update)
                 await _learn_depth(connection, [r for r in rows if r["decision"].startswith("depth")], found)
@@ -163,7 +167,7 @@ class LearningStore:
                     choice["state"],
                     choice["action"],
                     found,
-                    {"item": request.item, "gains": gains.model_dump(), "shares": shares(gains)},
+                    {"item": request.item, "gains": spent.model_dump(), "shares": shares(spent)},
                 )
                 await _teach(connection, choice, request, gains, lessons)
                 return found

@@ -73,6 +73,7 @@ async def run_program(
     env: Mapping[str, str] | None = None,
     limits: Limits,
     tools: bool = False,
+    beside: bool = False,
 ) -> Outcome:
     """Run one of our programs of `tools/inside` with the target's interpreter, or the fleet's own.
 
@@ -85,6 +86,7 @@ async def run_program(
         env: Further environment variables.
         limits: What it may use.
         tools: Run it with the interpreter of the fleet's own environment, isolated from the target's.
+        beside: Run it with the target's interpreter, and show it the fleet's own environment too.
     """
     laid = {f"/qe/{name}.py": program_source(name) for name in (program, "qe_pytest_plugin")}
     laid["/qe/spec.json"] = json.dumps(spec).encode()
@@ -95,7 +97,7 @@ async def run_program(
         collect=collect,
         env={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", **(env or {})},
         limits=limits,
-        tools=tools,
+        tools=tools or beside,
     )
 
 

@@ -11,7 +11,9 @@ from planted import make_project
 from running_fleet import RunningFleet, figures, reset_and_wait, running_fleet
 
 from qefleet.contracts.learning import Strategy
+from qefleet.contracts.measured import Measured
 from qefleet.sql.database import open_pool
+from qefleet.tools.generation.pynguin import PYNGUIN
 from worker.cli.database import sql
 from worker.cli.learning import explain_choice
 
@@ -69,6 +71,19 @@ async def test_what_is_learnt_is_counted_once_and_recalled(fleet: RunningFleet, 
     }  # fmt: skip
     assert await counted(fleet) == before
     assert figures(again) == figures(first)
+
+
+@pytest.mark.skipif(PYNGUIN.version() is None, reason=f"no Pynguin here: {PYNGUIN.how_to_install}")
+async def test_pynguin_finds_tests_without_asking_a_model(fleet: RunningFleet, project: Path) -> None:
+    """Each function's tests come from its search, and no prompt is sent."""
+    asked = await prompts(fleet, {"target": str(project), "policy": "pynguin"}, "pynguin")
+    result = await fleet.execute({"target": str(project)}, workflow_id="pynguin")
+
+    generated = result.steps[0]
+    assert (asked, generated.status, generated.notes) == ([], "completed", [])
+    kept = generated.measured.metrics["generation.kept"] if generated.measured else None
+    assert isinstance(kept, Measured)
+    assert kept.value >= FUNCTIONS
 
 
 async def test_a_run_that_learns_says_why_it_chose(fleet: RunningFleet, project: Path) -> None:

@@ -66,6 +66,7 @@ class FakeFleet(RunPort, AgentPort):
         rounds_needed: Rounds after which an item is done.
         fail: Raises what it wants to, given the activity's name and its request.
         model: The plan's model.
+        note: What went wrong in each draft, which then has no proposal.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class FakeFleet(RunPort, AgentPort):
         parts: int = 0,
         hang: str = "",
         commands: dict[str, Any] | None = None,
+        note: str = "",
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.results: dict[str, AgentResult] = {}
@@ -90,6 +92,7 @@ class FakeFleet(RunPort, AgentPort):
         self._rounds_needed = rounds_needed
         self._fail = fail
         self._model = model
+        self._note = note
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
@@ -242,7 +245,7 @@ class FakeFleet(RunPort, AgentPort):
     @activity.defn(name="draft")
     async def draft(self, request: Round) -> Answer:
         self._count("draft", request)
-        return Answer(content=DIGEST)
+        return Answer(content=None if self._note else DIGEST, note=self._note)
 
     @activity.defn(name="try_proposal")
     async def try_proposal(self, request: Trial) -> Verdict:

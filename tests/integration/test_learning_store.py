@@ -20,7 +20,7 @@ from qefleet.contracts.runs import CommonInput
 from qefleet.contracts.steps import OpenRun, Plan, RewardStrategy
 from qefleet.contracts.targets import Snapshot
 from qefleet.fleet.store import RunStore
-from qefleet.learning.reward import WEIGHTS, reward
+from qefleet.learning.reward import PYNGUIN_PROCESSES, WEIGHTS, reward
 from qefleet.learning.store import Decider, LearningStore
 from qefleet.sql.database import open_pool
 
@@ -293,6 +293,29 @@ async def test_a_run_that_learns_chooses_and_rewards_each_item_once(temporal: Wo
     }
     assert (fleet.calls["propose"], fleet.calls["draft"]) == (4, 2)
     assert fleet.calls["choose_depth"] == 4
+
+
+async def test_a_tool_that_fails_to_propose_costs_its_item_a_note(temporal: WorkflowEnvironment) -> None:
+    """The step completes, and the way is rewarded for what it gained: nothing."""
+    fleet = FakeFleet(items=2, note="Pynguin ended with exit code 3")
+    async with working(temporal, fleet) as queue:
+        handle = await start(temporal, queue, {"target": "/x", "policy": "learned", "agents": [_AGENT]})
+        result = await handle.result()
+
+        assert await replays(handle)
+    assert (result.steps[0].status, fleet.calls["reward_strategy"]) == ("completed", 2)
+    assert [note for note in result.steps[0].notes if note.endswith(": Pynguin ended with exit code 3")]
+
+
+async def test_what_a_search_by_pynguin_took_is_in_its_reward(learning: Learning) -> None:
+    """And in what is told of it."""
+    run = await learning.run()
+    await learning.choose(run, "m:f", policy=Policy.PYNGUIN)
+    given = await learning.reward(run, "m:f", _GOOD)
+    told = await learning.pool.fetchval("SELECT measured #> '{gains,processes}' FROM trajectories")
+
+    assert given == pytest.approx(reward(_GOOD) - WEIGHTS.time * PYNGUIN_PROCESSES / 60)
+    assert told == _GOOD.processes + PYNGUIN_PROCESSES
 
 
 async def test_a_run_that_does_not_learn_neither_chooses_nor_rewards(temporal: WorkflowEnvironment) -> None:

@@ -36,6 +36,7 @@ from qefleet.contracts.runs import Thresholds
 from qefleet.contracts.steps import Finding
 from qefleet.contracts.targets import Target
 from qefleet.errors import ModelUnusable, QeError
+from qefleet.learning.reward import effort
 from qefleet.llm import local_server
 from qefleet.llm.client import ModelClient
 from qefleet.llm.receipts import usage_of
@@ -71,7 +72,7 @@ PACKAGES = (
     "num2words==0.5.14",
     "tinydb==4.8.2",
 )
-WITHOUT_MODEL = (Strategy.TOOLS, Strategy.DOCTEST, Strategy.GHOSTWRITER, Strategy.SEARCH)
+WITHOUT_MODEL = (Strategy.TOOLS, Strategy.DOCTEST, Strategy.GHOSTWRITER, Strategy.SEARCH, Strategy.PYNGUIN)
 WITH_MODEL = (Strategy.DIRECT, Strategy.PROPERTIES, Strategy.RECALLED)
 CHOSEN_FROM = 12
 """Segments that a run takes by default; those that are measured are spread evenly over them."""
@@ -172,8 +173,10 @@ class Bench:
         learner = TEST_GENERATOR.learner
         assert learner is not None
         if not strategy.uses_model:
-            drafted = await learner.draft_by(package.ctx, item, package.state, strategy)
-            return (drafted if isinstance(drafted, TestProposal) else None), Gains()
+            drafted, note = await learner.draft_by(package.ctx, item, package.state, strategy)
+            if note:
+                print(f"{item} {strategy.value}: {note}", flush=True)  # noqa: T201
+            return (drafted if isinstance(drafted, TestProposal) else None), effort(strategy)
         recalled = self._recalled(package.requirement, item) if strategy is Strategy.RECALLED else ""
         if self.client is None or (strategy is Strategy.RECALLED and not recalled):
             return None, None

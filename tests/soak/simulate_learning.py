@@ -29,7 +29,7 @@ def last_means(segments: Sequence[MeasuredSegment], player: str, *, strange: boo
 def measured(*, model: bool) -> list[MeasuredSegment]:
     """The table's segments on which each strategy was measured."""
     rows = json.loads(TABLE.read_text("utf-8"))["segments"].values()
-    names = [s.value for s in offered(uses_model=model, recalls=False)]
+    names = [s.value for s in offered(uses_model=model, recalls=False, pynguin=True)]
     return segments_of(list(rows), names, model="local" if model else "none")
 
 

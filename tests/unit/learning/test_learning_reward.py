@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,8 @@ from qefleet.contracts.learning import Features, Gains, Policy, Strategy
 from qefleet.learning.features import features_of
 from qefleet.learning.offer import offered
 from qefleet.learning.patterns import MOST_CHARS, Pattern, distil, recall
-from qefleet.learning.reward import reward, shares
+from qefleet.learning.reward import WEIGHTS, effort, reward, shares
+from qefleet.tools.generation.pynguin import PYNGUIN, can_search
 from qefleet.tools.source_tree import parse_source
 
 _SOURCE = '''class Box:
@@ -133,13 +136,39 @@ def test_each_way_can_be_fixed() -> None:
 
 def test_what_needs_a_model_is_offered_with_a_model_only() -> None:
     """And recalling only where there is something to recall; what is done without learning comes first."""
-    without = offered(uses_model=False, recalls=True)
+    without = offered(uses_model=False, recalls=True, pynguin=True)
 
     assert not any(strategy.uses_model for strategy in without)
     assert without[0] is Strategy.TOOLS
-    assert offered(uses_model=True, recalls=False)[0] is Strategy.DIRECT
-    assert Strategy.RECALLED in offered(uses_model=True, recalls=True)
-    assert Strategy.RECALLED not in offered(uses_model=True, recalls=False)
+    assert offered(uses_model=True, recalls=False, pynguin=True)[0] is Strategy.DIRECT
+    assert Strategy.RECALLED in offered(uses_model=True, recalls=True, pynguin=True)
+    assert Strategy.RECALLED not in offered(uses_model=True, recalls=False, pynguin=True)
+
+
+@pytest.mark.parametrize("uses_model", [False, True])
+def test_pynguin_is_offered_only_where_it_is_there(uses_model: bool) -> None:
+    """With a model and without one; the other ways are the same."""
+    there = offered(uses_model=uses_model, recalls=False, pynguin=True)
+    missing = offered(uses_model=uses_model, recalls=False, pynguin=False)
+
+    assert there == (*missing, Strategy.PYNGUIN)
+
+
+def test_pynguin_is_there_for_targets_of_the_same_python() -> None:
+    """It runs the target's code: 3.11 has no use for what was installed for 3.12."""
+    mine = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+    assert can_search(f"{mine}.99") == (PYNGUIN.version() is not None)
+    assert not can_search(f"{mine}9.0")
+    assert not can_search("2.7.18")
+
+
+def test_a_search_by_pynguin_costs_time_and_other_ways_what_they_ran() -> None:
+    """Ten seconds of sixty, whatever the machine was doing."""
+    spent = {strategy: reward(effort(strategy)) for strategy in Strategy}
+
+    assert spent.pop(Strategy.PYNGUIN) == pytest.approx(-WEIGHTS.time * 10 / 60)
+    assert set(spent.values()) == {0.0}
 
 
 def _pattern(target: str, source: str = "def test_x():\n    assert 1", **features: object) -> Pattern:
