@@ -39,6 +39,11 @@ class FleetProcess:
         """Of Temporal; another one after each start."""
         return self._up["addresses"]["temporal"]
 
+    @property
+    def database(self) -> str:
+        """URL of Postgres; another one after each start."""
+        return self._up["addresses"]["database"]
+
     def start(self) -> None:
         """Start it, and wait until all of it answers."""
         process = self._processes.enter_context(running("up", "--json", env=self.env, cwd=self.cwd))
