@@ -27,6 +27,7 @@ from qefleet.contracts.runs import TASK_QUEUE
 from qefleet.errors import QeError, SettingsError
 from qefleet.fleet.conversations import Conversations
 from qefleet.fleet.lifecycle import Lifecycle
+from qefleet.fleet.shown_memory import MemoryViews
 from qefleet.fleet.steps import Steps
 from qefleet.fleet.store import RunStore
 from qefleet.flows import all_shipped
@@ -113,6 +114,7 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
             ),
             learning=LearningStore(pool),
             conversations=Conversations(pool),
+            memory=MemoryViews(pool),
             allowed_hosts=settings.allowed_hosts,
         )
         version = deployment_version(settings)

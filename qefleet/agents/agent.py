@@ -232,6 +232,7 @@ class Agent:
             plain name is a part of the fleet, or what it installs beside the target.
         measure: Runs the tools; never asks a model.
         memory_key: Where its latest result is remembered, under `aqe/`.
+        memory_reads: What of its project's memory its model is shown: globs of keys, under `aqe/`.
         measures: What its measurement can carry; conditions are checked against it when a run starts.
         options: Type of its options, all with defaults.
         judgement: What a model is asked afterwards, if anything.
@@ -247,6 +248,7 @@ class Agent:
     tools: tuple[Tool | str, ...]
     measure: Callable[[StepContext], Awaitable[Finding]]
     memory_key: str
+    memory_reads: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
     options: type[Model] = NoOptions
     judgement: Judgement | None = None

@@ -383,4 +383,5 @@ API_CONTRACT_VALIDATOR = Agent(
     measure=_measure,
     judgement=Judgement(prompt="api-contract-validator", response=ApiJudgement),
     memory_key="api/contracts",
+    memory_reads=("notes/*",),
 )

@@ -307,4 +307,5 @@ CHAOS_ENGINEER = Agent(
     measure=_measure,
     judgement=Judgement(prompt="chaos-engineer", response=ChaosJudgement),
     memory_key="chaos/experiments",
+    memory_reads=("notes/*",),
 )

@@ -381,4 +381,5 @@ CODE_COMPLEXITY = Agent(
     measure=_measure,
     judgement=Judgement(prompt="code-complexity", response=ComplexityJudgement),
     memory_key="complexity/history",
+    memory_reads=("notes/*",),
 )

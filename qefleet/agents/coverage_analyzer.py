@@ -154,4 +154,5 @@ COVERAGE_ANALYZER = Agent(
     measure=_measure,
     judgement=Judgement(prompt="coverage-analyzer", response=CoverageJudgement),
     memory_key="coverage/gaps",
+    memory_reads=("notes/*",),
 )

@@ -297,4 +297,5 @@ DEPLOYMENT_READINESS = Agent(
     measure=_measure,
     judgement=Judgement(prompt="deployment-readiness", response=ReadinessJudgement),
     memory_key="deployment/decision",
+    memory_reads=("notes/*", "approvals/*"),
 )

@@ -260,4 +260,5 @@ FLAKY_TEST_HUNTER = Agent(
     judgement=Judgement(prompt="flaky-test-hunter", response=FlakyJudgement),
     loop=Mending(),
     memory_key="flaky-tests/history",
+    memory_reads=("notes/*",),
 )

@@ -142,4 +142,5 @@ FLEET_COMMANDER = Agent(
     measure=_measure,
     judgement=Judgement(prompt=_ID, response=Command, check=check_command, required=True),
     memory_key="fleet-commander/last_plan",
+    memory_reads=("notes/*", "approvals/*"),
 )

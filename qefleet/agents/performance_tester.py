@@ -373,4 +373,5 @@ PERFORMANCE_TESTER = Agent(
     measure=_measure,
     judgement=Judgement(prompt="performance-tester", response=BottleneckJudgement),
     memory_key="performance/results",
+    memory_reads=("notes/*",),
 )

@@ -394,4 +394,5 @@ PRODUCTION_INTELLIGENCE = Agent(
     judgement=Judgement(prompt="production-intelligence", response=ProductionJudgement),
     loop=IncidentScenarios(),
     memory_key="production/anomalies",
+    memory_reads=("notes/*",),
 )

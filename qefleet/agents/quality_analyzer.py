@@ -323,4 +323,5 @@ QUALITY_ANALYZER = Agent(
     measure=_measure,
     judgement=Judgement(prompt="quality-analyzer", response=QualityJudgement),
     memory_key="quality/history",
+    memory_reads=("notes/*",),
 )

@@ -103,4 +103,5 @@ QUALITY_GATE = Agent(
     measure=_measure,
     judgement=Judgement(prompt="quality-gate", response=GateExplanation),
     memory_key="quality/decisions",
+    memory_reads=("notes/*", "approvals/*"),
 )

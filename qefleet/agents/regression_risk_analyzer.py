@@ -446,4 +446,5 @@ REGRESSION_RISK_ANALYZER = Agent(
     measure=_measure,
     judgement=Judgement(prompt="regression-risk-analyzer", response=RiskJudgement),
     memory_key="regression/risk-heat-map",
+    memory_reads=("notes/*",),
 )

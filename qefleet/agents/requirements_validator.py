@@ -166,4 +166,5 @@ REQUIREMENTS_VALIDATOR = Agent(
         prompt="requirements-validator", response=RequirementsJudgement, check=check_scenarios
     ),
     memory_key="requirements/validated",
+    memory_reads=("notes/*",),
 )

@@ -315,4 +315,5 @@ SECURITY_SCANNER = Agent(
     measure=_measure,
     judgement=Judgement(prompt="security-scanner", response=SecurityJudgement),
     memory_key="security/vulnerabilities",
+    memory_reads=("notes/*",),
 )

@@ -352,4 +352,5 @@ TEST_DATA_ARCHITECT = Agent(
     measure=_measure,
     judgement=Judgement(prompt="test-data-architect", response=DataJudgement),
     memory_key="test-data/datasets",
+    memory_reads=("notes/*",),
 )

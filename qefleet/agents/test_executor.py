@@ -139,4 +139,5 @@ TEST_EXECUTOR = Agent(
     measure=_measure,
     judgement=Judgement(prompt="test-executor", response=FailureTriage),
     memory_key="test-executor/last_execution",
+    memory_reads=("notes/*",),
 )

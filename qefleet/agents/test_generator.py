@@ -423,4 +423,5 @@ TEST_GENERATOR = Agent(
     loop=_GENERATING,
     learner=_GENERATING,
     memory_key="patterns/test-generator",
+    memory_reads=("notes/*",),
 )

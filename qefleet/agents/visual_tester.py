@@ -421,4 +421,5 @@ VISUAL_TESTER = Agent(
     measure=_measure,
     judgement=Judgement(prompt="visual-tester", response=VisualJudgement),
     memory_key="visual/regressions",
+    memory_reads=("notes/*",),
 )

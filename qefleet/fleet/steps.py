@@ -36,6 +36,7 @@ from qefleet.contracts.steps import (
 )
 from qefleet.fleet.conversations import Conversations
 from qefleet.fleet.items import sum_of_items
+from qefleet.fleet.shown_memory import MemoryViews, note_of, with_memory
 from qefleet.fleet.store import RunEntry, RunStore
 from qefleet.graphs.dependencies import as_dependencies
 from qefleet.graphs.operate import AGENT as GRAPH_AGENT
@@ -47,6 +48,8 @@ from qefleet.llm.models import ModelChoice
 from qefleet.llm.question import Message
 from qefleet.llm.tokens import CallIdentity
 from qefleet.memory.artifacts import Artifacts
+from qefleet.memory.protocol import PROJECT
+from qefleet.memory.shown import ShownMemory
 from qefleet.tools.generation.pynguin import can_search
 from qefleet.workspace.workspace import Workspaces
 
@@ -69,6 +72,7 @@ class Steps:
         operations: GraphOperations,
         learning: LearningStore,
         conversations: Conversations,
+        memory: MemoryViews,
         allowed_hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._catalogue = catalogue
@@ -80,17 +84,23 @@ class Steps:
         self._operations = operations
         self._learning = learning
         self._conversations = conversations
+        self._memory = memory
         self._allowed_hosts = allowed_hosts
 
     async def measure(self, step: StepRef) -> Finding:
-        """Run the agent's tools; what a looped agent is to work on first is chosen before."""
+        """Run the agent's tools.
+
+        What its model will be shown of memory, and what a looped agent is to work on first, is chosen before.
+        """
         agent, entry, ctx = await self._context(step)
+        notes = note_of(await self._show_memory(agent, entry, step))
         if agent.learner and entry.step(step.planned).policy is Policy.LEARNED:
             kind = model_kind(self._models.for_tier(agent.tier, entry.plan.model))
             issues = agent.learner.knows_issues(ctx)
             order = await self._learning.choose_order(_decider(step, agent, entry), kind, issues=issues)
             ctx = replace(ctx, order=order)
-        return await agent.measure(ctx)
+        finding = await agent.measure(ctx)
+        return finding.model_copy(update={"notes": [*finding.notes, *notes]})
 
     async def choose_strategy(self, request: ChooseStrategy) -> Choice:
         """Choose how an item is worked on; the first choice stands, so that a retry goes on with it."""
@@ -154,7 +164,7 @@ class Steps:
                 recalled=await self._learning.recalled(request.run, request.step, request.item),
             )
         call = f"{request.step}/{request.item}/{request.round}"
-        return await self._ask(agent, entry, question, call, tier=request.tier)
+        return await self._ask(agent, entry, question, request, call, tier=request.tier)
 
     async def draft(self, request: Round) -> Answer:
         """Have tools propose something, without a model."""
@@ -177,7 +187,8 @@ class Steps:
         """Measure what the loop has gained."""
         agent, _, ctx = await self._context(request)
         await self._learning.reward_order(request.run, request.step)
-        return await _loop_of(agent).conclude(ctx, request.state, request.notes)
+        notes = note_of(await self._memory.of(request.run, request.planned))
+        return await _loop_of(agent).conclude(ctx, request.state, [*request.notes, *notes])
 
     async def judge(self, request: Judge) -> Answer:
         """Ask a model about a finding's evidence.
@@ -197,7 +208,15 @@ class Steps:
             check=partial(_check_answer, agent.judgement, ctx, evidence),
             past=await self._past(agent, request, ctx.options),
         )
-        return await self._ask(agent, entry, question, f"{request.step}/judge")
+        return await self._ask(agent, entry, question, request, f"{request.step}/judge")
+
+    async def _show_memory(self, agent: Agent, entry: RunEntry, step: StepRef) -> ShownMemory | None:
+        """What the agent's model is shown of memory in all of its calls; None where none is asked."""
+        if not (agent.memory_reads and entry.plan.uses_model):
+            return None
+        reads = [f"aqe/{glob}" for glob in agent.memory_reads]
+        name = entry.snapshot.name if entry.snapshot else PROJECT
+        return await self._memory.pin(step.run, step.planned, project=name, reads=reads)
 
     async def _past(self, agent: Agent, step: StepRef, options: Model) -> list[Message]:
         """What the agent goes on from, where it remembers. An expansion's items have no conversation."""
@@ -328,10 +347,12 @@ class Steps:
         agent: Agent,
         entry: RunEntry,
         question: Question[Any],
+        step: StepRef,
         call: str,
         *,
         tier: Tier | None = None,
     ) -> Answer:
+        question = with_memory(question, await self._memory.of(step.run, step.planned))
         tier = tier or agent.tier
         identity = CallIdentity(
             run_id=entry.run_id, workflow_id=entry.workflow_id, step=call, agent=agent.id, tier=tier

@@ -163,6 +163,14 @@ CREATE TABLE conversation_views (
     PRIMARY KEY (run_id, step)
 );
 
+-- What a step's model is shown of memory: written down once, before it is first asked.
+CREATE TABLE memory_views (
+    run_id uuid NOT NULL,
+    step text NOT NULL,
+    shown bytea NOT NULL,
+    PRIMARY KEY (run_id, step)
+);
+
 CREATE TABLE memory (
     partition text NOT NULL DEFAULT 'default',
     key text COLLATE "C" NOT NULL,

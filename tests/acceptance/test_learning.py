@@ -12,6 +12,7 @@ from running_fleet import RunningFleet, figures, reset_and_wait, running_fleet
 
 from qefleet.contracts.learning import Strategy
 from qefleet.contracts.measured import Measured
+from qefleet.memory.postgres import PostgresMemory
 from qefleet.sql.database import open_pool
 from qefleet.tools.generation.pynguin import PYNGUIN
 from worker.cli.database import sql
@@ -71,6 +72,19 @@ async def test_what_is_learnt_is_counted_once_and_recalled(fleet: RunningFleet, 
     }  # fmt: skip
     assert await counted(fleet) == before
     assert figures(again) == figures(first)
+
+
+async def test_what_people_noted_is_shown_to_the_models(fleet: RunningFleet, project: Path) -> None:
+    """In each call of the run, and the step says how much it was."""
+    async with await open_pool(fleet.services.up.addresses.database_url) as pool:
+        memory = PostgresMemory(pool, project="planted")
+        await memory.store("aqe/notes/shapes", "rounding is wrong on purpose")
+        asked = await prompts(fleet, {"target": str(project)}, "noted")
+        await memory.delete("aqe/notes/shapes")
+    result = await fleet.execute({"target": str(project)}, workflow_id="noted")
+
+    assert [prompt.count("rounding is wrong on purpose") for prompt in asked] == [1] * FUNCTIONS
+    assert [note for note in result.steps[0].notes if note.startswith("memory for its model: 1 shown")]
 
 
 @pytest.mark.skipif(PYNGUIN.version() is None, reason=f"no Pynguin here: {PYNGUIN.how_to_install}")

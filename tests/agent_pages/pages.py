@@ -104,7 +104,11 @@ def _answer(about: Description) -> Iterator[str]:
     cites = " What it cites has to be in the evidence, or it is asked again." * any(
         field.cites for field in about.answer
     )
-    yield f"{what}{cites}\nNo number of the result is from it."
+    reads = " and ".join(f"`aqe/{glob}`" for glob in agent.memory_reads)
+    memory = (
+        f"\nIt is shown {reads} of the project's [memory](../memory.md), if there is any." if reads else ""
+    )
+    yield f"{what}{cites}\nNo number of the result is from it.{memory}"
     yield _option_table("field", about.answer)
     if about.prompt and (ROOT / "qefleet/agents/prompts" / f"{about.prompt.name}.md").exists():
         path = f"../../qefleet/agents/prompts/{about.prompt.name}.md"

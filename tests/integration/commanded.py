@@ -18,6 +18,7 @@ from qefleet.contracts.runs import AgentResult, CommonInput, Decision, Usage
 from qefleet.contracts.steps import Closed, CloseRun, Judge, OpenRun, Plan, RecordStep, StepPlan, StepRef
 from qefleet.contracts.targets import Environment, Snapshot
 from qefleet.fleet.conversations import Conversations
+from qefleet.fleet.shown_memory import MemoryViews
 from qefleet.fleet.steps import Steps
 from qefleet.fleet.store import RunStore
 from qefleet.graphs.operate import GraphOperations
@@ -60,6 +61,7 @@ class Commanded:
             models=ModelChoice(default=MODEL, providers=frozenset({"openai"})),
             operations=cast("GraphOperations", None),
             conversations=Conversations(self.pool),
+            memory=MemoryViews(self.pool),
             learning=cast("LearningStore", None),
         )
 

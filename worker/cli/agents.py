@@ -89,6 +89,7 @@ def _as_json(description: Description, distribution: str) -> dict[str, Any]:
         "tier": agent.tier,
         "distribution": distribution,
         "memory_key": f"aqe/{agent.memory_key}",
+        "memory_reads": [f"aqe/{glob}" for glob in agent.memory_reads],
         "gates": agent.gates,
         "looped": agent.loop is not None,
         "tools": _tools(agent),
@@ -119,6 +120,8 @@ def _print(description: Description, distribution: str) -> None:
 
     console.print(f"[bold]{escape(agent.id)}[/]: {escape(agent.purpose)}", soft_wrap=True)
     console.print(f"from {escape(distribution)}, tier {agent.tier}, remembered as aqe/{agent.memory_key}")
+    if reads := ", ".join(f"aqe/{glob}" for glob in agent.memory_reads):
+        console.print(f"its model is shown {reads}")
     table(
         "tools",
         {"name": "tool", "here": "here"},
