@@ -51,7 +51,11 @@ class Interval:
 
 
 def segments_of(
-    rows: Sequence[Mapping[str, object]], strategies: Sequence[str], *, model: str
+    rows: Sequence[Mapping[str, object]],
+    strategies: Sequence[str],
+    *,
+    model: str,
+    at_times: Sequence[str] = (),
 ) -> list[MeasuredSegment]:
     """The rows of a table of gains on which each of the strategies was measured.
 
@@ -59,6 +63,7 @@ def segments_of(
         rows: With `package`, `features` and `gains`.
         strategies: To choose from, the fixed default first.
         model: The feature that the table doesn't have.
+        at_times: Strategies that are offered where they were measured, and not elsewhere.
     """
     found: list[MeasuredSegment] = []
     for row in rows:
@@ -68,7 +73,8 @@ def segments_of(
         assert isinstance(features, dict)
         if all(strategy in gains for strategy in strategies):
             state = Features.model_validate(features | {"model": model}).key
-            rewards = {name: reward(Gains.model_validate(gains[name])) for name in strategies}
+            offered = [*strategies, *(name for name in at_times if name in gains)]
+            rewards = {name: reward(Gains.model_validate(gains[name])) for name in offered}
             found.append(MeasuredSegment(str(row["package"]), state, rewards))
     return found
 

@@ -71,6 +71,11 @@ PACKAGES = (
     "wcwidth==0.2.14",
     "num2words==0.5.14",
     "tinydb==4.8.2",
+    "isodate==0.7.2",
+    "humanize==4.17.0",
+    "cssselect==1.6.0",
+    "natsort==8.4.0",
+    "titlecase==2.4.1",
 )
 WITHOUT_MODEL = (Strategy.TOOLS, Strategy.DOCTEST, Strategy.GHOSTWRITER, Strategy.SEARCH, Strategy.PYNGUIN)
 WITH_MODEL = (Strategy.DIRECT, Strategy.PROPERTIES, Strategy.RECALLED)

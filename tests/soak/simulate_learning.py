@@ -27,10 +27,11 @@ def last_means(segments: Sequence[MeasuredSegment], player: str, *, strange: boo
 
 
 def measured(*, model: bool) -> list[MeasuredSegment]:
-    """The table's segments on which each strategy was measured."""
+    """The table's segments, each with the strategies that a run would have there."""
     rows = json.loads(TABLE.read_text("utf-8"))["segments"].values()
     names = [s.value for s in offered(uses_model=model, recalls=False, pynguin=True)]
-    return segments_of(list(rows), names, model="local" if model else "none")
+    at_times = [Strategy.RECALLED.value] if model else []
+    return segments_of(list(rows), names, model="local" if model else "none", at_times=at_times)
 
 
 def main() -> None:
@@ -44,15 +45,16 @@ def main() -> None:
     print(f"{len(segments)} segments of {len({s.package for s in segments})} packages")  # noqa: T201
     for strange in (False, True):
         print("the last 50 on packages of which nothing was learnt" if strange else "the last 50")  # noqa: T201
-        tell(segments, fixed, strange=strange)
+        tell(segments, strange=strange)
     if given.draw:
         given.draw.write_text(draw(segments, fixed), "utf-8")
 
 
-def tell(segments: Sequence[MeasuredSegment], fixed: str, *, strange: bool) -> None:
+def tell(segments: Sequence[MeasuredSegment], *, strange: bool) -> None:
     """A line a player, and how much the learner is over it."""
     learned = last_means(segments, "learned", strange=strange)
-    for player in ["learned", fixed, "random", "best", *(s for s in segments[0].rewards if s != fixed)]:
+    everywhere = [name for name in segments[0].rewards if all(name in s.rewards for s in segments)]
+    for player in ["learned", "random", "best", *everywhere]:
         values = last_means(segments, player, strange=strange)
         found = interval(values)
         line = f"{player:12} {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
