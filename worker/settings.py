@@ -85,6 +85,8 @@ class Models:
     local_url: str | None
     """`QE_LOCAL_MODEL_URL`: an OpenAI-compatible server that stands for `local`."""
     prices: Path | None
+    embeddings: str
+    """`QE_EMBEDDINGS`: `local` (where it is installed), `none`, or `provider/name`."""
     project_budget: ProjectBudget | None
     """`QE_PROJECT_BUDGET_USD` in each `QE_PROJECT_BUDGET_PERIOD`."""
 
@@ -174,6 +176,7 @@ class Settings:
                 local=read.local_model,
                 local_url=read.local_model_url,
                 prices=_folder(read.prices, "") if read.prices else None,
+                embeddings=read.embeddings,
                 project_budget=(
                     ProjectBudget(read.project_budget_usd, read.project_budget_period)
                     if read.project_budget_usd
@@ -287,6 +290,17 @@ def _model(text: str) -> str:
     raise ValueError("should be `local`, `none` or `provider/name`, such as `openai/gpt-4.1-mini`")
 
 
+def _embeddings(text: str) -> str:
+    provider, slash, name = text.partition("/")
+    known = sorted({"ollama", *(p.name for p in PROVIDERS)} - {"anthropic"})  # which has none
+    if text in ("local", "none") or (slash and provider in known and name.strip() == name != ""):
+        return text
+    raise ValueError(
+        "should be `local`, `none` or `provider/name`, such as `openai/text-embedding-3-small`; "
+        f"providers are {', '.join(known)}"
+    )
+
+
 def _database_url(text: str) -> str:
     if text.startswith(("postgresql://", "postgres://")):
         return text
@@ -331,6 +345,7 @@ class _Environment(BaseSettings):
     learning: Literal["on", "off"] = "off"
     allowed_hosts: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\[\], -]*$")] = ""
     prices: Path | None = None
+    embeddings: Annotated[str, AfterValidator(_embeddings)] = "local"
     project_budget_usd: Annotated[Decimal, Field(gt=0, le=1_000_000)] | None = None
     project_budget_period: Period = "month"
     build_id: BuildId | None = None

@@ -30,10 +30,10 @@ from qefleet.llm.ledger import (
     Unpriced,
     Wait,
 )
-from qefleet.llm.metering import Tokens, output_bound, read_answer
+from qefleet.llm.metering import Tokens, output_bound, read_answer, read_vectors
 from qefleet.llm.prices import Price, Prices
 from qefleet.llm.replies import Problem, Reply
-from qefleet.llm.upstream import Upstream
+from qefleet.llm.upstream import EMBEDDINGS, Upstream
 
 POLL_MIN_S = 0.1
 POLL_MAX_S = 1.0
@@ -153,7 +153,8 @@ class Flight:
                 state = await self._ledger.state(self.key)
 
     def _bound(self) -> Decimal | None:
-        output = output_bound(dict(self.call.request), self.call.body)
+        request = dict(self.call.request)
+        output = 0 if self.call.path == EMBEDDINGS else output_bound(request, self.call.body)
         if self._price is None or output is None:
             return None
         # A token is at least a byte.
@@ -194,7 +195,7 @@ class Flight:
     async def _ask(self) -> _Bought | Problem:
         request = self._client.build_request(
             "POST",
-            self._upstream.url,
+            self._upstream.url(self.call.path),
             content=_metered_body(self.call, self._upstream),
             headers=self._headers | self._upstream.credentials(),
         )
@@ -237,7 +238,10 @@ class Flight:
                 upstream_body=body,
                 upstream_headers=headers,
             )
-        reading = read_answer(self._upstream.dialect, body, stream=stream)
+        if self.call.path == EMBEDDINGS:
+            reading = read_vectors(body)
+        else:
+            reading = read_answer(self._upstream.dialect, body, stream=stream)
         if not reading.complete:
             return Problem(
                 "upstream_unusable",
@@ -251,7 +255,7 @@ class Flight:
     def _meter(self, tokens: Tokens | None, size: int) -> Metered:
         if self._price is None:
             return Metered(tokens=tokens, cost_usd=None, priced=False)
-        counted = tokens or Tokens(len(self.call.body), size)
+        counted = tokens or Tokens(len(self.call.body), 0 if self.call.path == EMBEDDINGS else size)
         return Metered(tokens=tokens, cost_usd=self._price.cost(*counted), priced=tokens is not None)
 
     @asynccontextmanager

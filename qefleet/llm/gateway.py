@@ -1,9 +1,9 @@
 """The gateway: a small OpenAI- and Anthropic-compatible server between lionagi and the providers.
 
-It alone holds the providers' keys. A client posts to `/{provider}/v1/chat/completions` or
-`/anthropic/v1/messages` as it would to the provider, with a signed identity (`tokens.py`) where the key goes.
-The same identity with the same request is one call: bought once, answered from the ledger afterwards, whoever
-crashed in between.
+It alone holds the providers' keys. A client posts to `/{provider}/v1/chat/completions`,
+`/{provider}/v1/embeddings` or `/anthropic/v1/messages` as it would to the provider, with a signed identity
+(`tokens.py`) where the key goes. The same identity with the same request is one call: bought once, answered
+from the ledger afterwards, whoever crashed in between.
 
 A response says how it came about: `x-qe-call` (the ledger's key), `x-qe-replayed` (`true`: nothing was
 bought) and `x-qe-cost-usd` (where it is known). Problems have the shape that `replies.py` tells.
@@ -122,11 +122,12 @@ class Gateway:
         provider, operation = request.path_params["provider"], request.path_params["operation"]
         upstream = self._upstreams.get(provider)
         if upstream is None:
-            known = ", ".join(sorted(self._upstreams))
-            raise RefusedRequest(Problem("unknown_provider", f"no provider of this name; there are {known}"))
-        wanted = OPERATIONS[upstream.dialect]
-        if operation != wanted:
-            raise RefusedRequest(Problem("unknown_provider", f"this provider is asked at /v1/{wanted}"))
+            names = ", ".join(sorted(self._upstreams))
+            raise RefusedRequest(Problem("unknown_provider", f"no provider of this name; there are {names}"))
+        known = OPERATIONS[upstream.dialect]
+        if operation not in known:
+            paths = " or ".join(f"/v1/{path}" for path in known)
+            raise RefusedRequest(Problem("unknown_provider", f"this provider is asked at {paths}"))
         if upstream.key_variable and not upstream.key:
             message = f"set {upstream.key_variable} where the gateway runs"
             raise RefusedRequest(Problem("missing_key", message))
@@ -187,7 +188,7 @@ async def _read_call(request: Request, identity: CallIdentity, upstream: Upstrea
     if asked is None or not isinstance(model, str) or not model.isprintable():
         raise RefusedRequest(Problem("bad_request", "the body must be a JSON object with a `model`"))
     # The upstream's own name, so that two spellings of one provider are one call.
-    return Call(identity, upstream.name, model, OPERATIONS[upstream.dialect], bytes(body), asked)
+    return Call(identity, upstream.name, model, request.path_params["operation"], bytes(body), asked)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -200,7 +201,9 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 
 async def _not_found(_: Request, error: Exception) -> Response:
-    message = "POST to /{provider}/v1/chat/completions or /anthropic/v1/messages; GET /healthz"
+    message = (
+        "POST to /{provider}/v1/chat/completions or …/embeddings, or /anthropic/v1/messages; GET /healthz"
+    )
     reply = Problem("unknown_provider", message).reply()
     status = error.status_code if isinstance(error, HTTPException) else reply.status
     return Response(reply.body, status, reply.headers)

@@ -30,6 +30,15 @@ def read_answer(dialect: Dialect, body: bytes, *, stream: bool) -> Reading:
     return _read_stream(dialect, body) if stream else _read_whole(dialect, body)
 
 
+def read_vectors(body: bytes) -> Reading:
+    """Read the body of a 2xx response to a call for embeddings, which have no output tokens."""
+    found = parse_object(body)
+    if found is None or not isinstance(found.get("data"), list):
+        return Reading(complete=False, tokens=None)
+    given = _object(found.get("usage")).get("prompt_tokens")
+    return Reading(complete=True, tokens=Tokens(given, 0) if isinstance(given, int) else None)
+
+
 def parse_object(raw: bytes) -> dict[str, Any] | None:
     """A JSON object, or None where the bytes are something else.
 

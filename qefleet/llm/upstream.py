@@ -8,8 +8,12 @@ from typing import Literal
 
 Dialect = Literal["openai", "anthropic"]
 
-OPERATIONS: Mapping[Dialect, str] = {"openai": "chat/completions", "anthropic": "messages"}
-"""The one path of each dialect, below the provider's base URL."""
+EMBEDDINGS = "embeddings"
+OPERATIONS: Mapping[Dialect, tuple[str, ...]] = {
+    "openai": ("chat/completions", EMBEDDINGS),
+    "anthropic": ("messages",),
+}
+"""What each dialect is asked at, below the provider's base URL."""
 ANTHROPIC_VERSION = "2023-06-01"
 
 
@@ -26,10 +30,9 @@ class Upstream:
     direct: bool = False
     """On this machine: proxies of the environment don't apply."""
 
-    @property
-    def url(self) -> str:
-        """Where a call is posted."""
-        return f"{self.base_url}/{OPERATIONS[self.dialect]}"
+    def url(self, operation: str) -> str:
+        """Where a call is posted, which is one of the dialect's `OPERATIONS`."""
+        return f"{self.base_url}/{operation}"
 
     def credentials(self) -> dict[str, str]:
         """The headers that carry the key, and what belongs to them."""

@@ -6,6 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
+from qefleet.errors import ModelRefused, ModelUnavailable, ModelUnusable
+
+NO_VECTORS = (ModelRefused, ModelUnavailable, ModelUnusable)
+"""What an embedder raises whose model can't be had: recall then goes by words."""
 TEXT_MAX = 8_000
 """Characters of an entry that its vector is made of."""
 
@@ -19,7 +23,11 @@ class Embedder(Protocol):
         ...
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text."""
+        """One vector for each text.
+
+        Raises:
+            ModelRefused, ModelUnavailable, ModelUnusable: A provider's model makes none.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from qefleet.errors import InvalidInput
-from qefleet.memory.embedding import Embedder, entry_text
+from qefleet.memory.embedding import NO_VECTORS, Embedder, entry_text
 from qefleet.memory.globs import beyond, glob_bounds, like_pattern
 from qefleet.memory.portable import Portable
 from qefleet.memory.protocol import (
@@ -83,6 +83,11 @@ class PostgresMemory(Portable):
         """Whose it is."""
         return self._project
 
+    @property
+    def embedder(self) -> Embedder | None:
+        """What makes its vectors."""
+        return self._embedder
+
     async def store(
         self, key: str, value: Any, *, ttl: timedelta | None = None, partition: str = PARTITION
     ) -> int:
@@ -129,7 +134,10 @@ class PostgresMemory(Portable):
         elif not await retrying(lambda: self._pool.fetchval(_SQL["has_vectors"], column=1)):
             reason = NO_PGVECTOR
         else:
-            return await self._nearest(self._embedder, text, k, check_name(partition, field="partition"))
+            try:
+                return await self._nearest(self._embedder, text, k, check_name(partition, field="partition"))
+            except NO_VECTORS as error:
+                reason = str(error)
         matches = await self.find(text, partition=partition, limit=k)
         return Recall(by="words", reason=reason, matches=matches)
 

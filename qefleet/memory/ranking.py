@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 
-from qefleet.memory.embedding import Embedder, cosine, entry_text
+from qefleet.memory.embedding import NO_VECTORS, Embedder, cosine, entry_text
 from qefleet.memory.portable import Portable
 from qefleet.memory.protocol import PARTITION, Entry, Match, Recall
 from qefleet.memory.values import share, words_in, words_of
 
-NO_EMBEDDER = "no model makes vectors here"
+NO_EMBEDDER = "no model makes vectors here: qefleet[embeddings] has one, QE_EMBEDDINGS names another"
 
 
 class Ranking(Portable):
@@ -45,8 +45,12 @@ class Ranking(Portable):
             return Recall(by="words", reason=NO_EMBEDDER, matches=matches)
         entries = await self._all(partition)
         texts = [entry_text(entry.key, await self.text_of(entry)) for entry in entries]
-        (question,) = await self._embedder.embed([text])
-        vectors = await self._embed(self._embedder, texts)
+        try:
+            (question,) = await self._embedder.embed([text])
+            vectors = await self._embed(self._embedder, texts)
+        except NO_VECTORS as error:
+            matches = await self.find(text, partition=partition, limit=k)
+            return Recall(by="words", reason=str(error), matches=matches)
         found = [
             Match(entry=entry, score=cosine(question, vector))
             for entry, vector in zip(entries, vectors, strict=True)

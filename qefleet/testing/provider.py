@@ -1,6 +1,7 @@
 """A scripted model provider: a real HTTP server, in a process of its own, that answers by rules and counts.
 
-It speaks OpenAI's chat completions and Anthropic's messages under any path that ends so, streamed or whole,
+It speaks OpenAI's chat completions and embeddings and Anthropic's messages under any path that ends so,
+streamed or whole,
 and can fail in every way that a provider does (`Rule`). What no rule matches is answered 503.
 
 From a shell: `python -m qefleet.testing.provider --port 9000 --script rules.json --replies file.py:answer`.
@@ -161,7 +162,7 @@ class _Server:
             case "POST", "/script":
                 self._script = Script(_rules(body), replies=self._replies)
                 _write(writer, 200, b"{}")
-            case "POST", _ if path.endswith("/chat/completions"):
+            case "POST", _ if path.endswith(("/chat/completions", "/embeddings")):
                 await self._model(writer, "openai", path, headers, body)
             case "POST", _ if path.endswith("/messages"):
                 await self._model(writer, "anthropic", path, headers, body)

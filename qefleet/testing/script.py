@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,8 @@ from pydantic import Field
 from qefleet.contracts.base import Model
 
 Dialect = Literal["openai", "anthropic"]
+DIMENSIONS = 64
+"""Of the vectors that it makes."""
 
 Replies = Callable[[str, dict[str, Any]], str | None]
 """Answers by what is asked: the prompt's text and the whole request in, the reply's text out, or None."""
@@ -27,7 +30,8 @@ class Rule(Model):
     times: Annotated[int, Field(ge=1)] | None = None
     """Only so many requests; afterwards the next matching rule is taken."""
     reply: str | dict[str, Any] | None = None
-    """Text of the reply; an object is sent as JSON text. None: ask the reply function."""
+    """Text of the reply; an object is sent as JSON text, and for embeddings as the body. None: ask the reply
+    function."""
     finish_reason: str = "stop"
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -66,6 +70,8 @@ class Script:
             Refusal: Nothing matches: a test that asks what it didn't expect is to fail.
         """
         rule = self._first(number, prompt)
+        if "input" in request:  # vectors follow from the texts alone
+            return rule or Rule()
         if rule is None and self._replies is None:
             raise Refusal("no rule matches this prompt")
         rule = rule or Rule()
@@ -88,12 +94,18 @@ class Script:
 
 def prompt_of(request: Mapping[str, Any]) -> str:
     """All text that the model would read, in order."""
-    parts = [request.get("system"), *(message.get("content") for message in request.get("messages", []))]
+    parts = [
+        request.get("system"),
+        request.get("input"),
+        *(message.get("content") for message in request.get("messages", [])),
+    ]
     return "\n\n".join(_texts(parts))
 
 
 def whole(dialect: Dialect, rule: Rule, request: Mapping[str, Any], prompt: str, number: int) -> bytes:
     """A complete reply in the provider's shape."""
+    if "input" in request:
+        return _vectors(rule, request, prompt)
     text, model = _text(rule), request.get("model")
     given, made = _tokens(rule, prompt)
     if dialect == "anthropic":
@@ -160,6 +172,29 @@ def events(
         usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
         yield _event(chunk | {"choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"
+
+
+def vector_of(text: str) -> list[float]:
+    """A text's embedding: how often it has words of each of 64 kinds. Common words bring texts near."""
+    kinds = [
+        hashlib.sha256(word.encode()).digest()[0] % DIMENSIONS for word in re.findall(r"\w+", text.lower())
+    ]
+    return [float(kinds.count(kind)) for kind in range(DIMENSIONS)]
+
+
+def _vectors(rule: Rule, request: Mapping[str, Any], prompt: str) -> bytes:
+    if isinstance(rule.reply, dict):
+        return json.dumps(rule.reply).encode()
+    given, _ = _tokens(rule, prompt)
+    data = [
+        {"object": "embedding", "index": index, "embedding": vector_of(text)}
+        for index, text in enumerate(_texts(request["input"]))
+    ]
+    usage = {"prompt_tokens": given, "total_tokens": given}
+    # Not in order: the index says which is whose.
+    return json.dumps(
+        {"object": "list", "model": request.get("model"), "data": data[::-1], "usage": usage}
+    ).encode()
 
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens"}

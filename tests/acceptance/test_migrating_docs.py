@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from command_line import environment
+from command_line import environment, qe
 from doc_pages import TARGET, Command, Page
 from doc_session import Shell
 from fleet_process import FleetProcess
@@ -65,6 +65,29 @@ async def test_cost_page_shows_what_was_spent(fleet: FleetProcess, project: Path
     )
 
     await asyncio.to_thread(shell.play, [Command(typed, ("Status COMPLETED",)), *COST.commands])
+
+
+async def test_recall_asks_the_providers_model_through_the_gateway(
+    fleet: FleetProcess, tmp_path: Path
+) -> None:
+    """With the keys of `qe up`; the call is in the ledger with its price."""
+    env = {**fleet.env, "QE_EMBEDDINGS": "openai/text-embedding-3-small"}
+    stored = {"aqe/notes/parser": "the parser is slow", "aqe/notes/hashes": "weak hashes of passwords"}
+    for key, note in stored.items():
+        qe("memory", "store", key, json.dumps(note), "--project", "planted", env=env, cwd=tmp_path)
+
+    recall = ("memory", "recall", "slow parser", "-k", "1", "--project", "planted", "--json")
+    recalled = await asyncio.to_thread(lambda: qe(*recall, env=env, cwd=tmp_path))
+    again = await asyncio.to_thread(lambda: qe(*recall, env=env, cwd=tmp_path))
+    listed = qe("calls", "--json", env=env, cwd=tmp_path).json
+    calls = [call for call in listed if call["agent"] == "memory"]
+
+    assert (recalled.code, recalled.err) == (0, "")
+    assert [match["key"] for match in recalled.json] == ["aqe/notes/parser"]
+    assert again.json == recalled.json
+    assert [call["model"] for call in calls] == ["text-embedding-3-small"] * 2
+    assert sum(call["replays"] for call in calls) == 1
+    assert all(Decimal(str(call["cost_usd"])) > 0 for call in calls)
 
 
 async def test_python_runs_both_agents(fleet: FleetProcess, project: Path) -> None:

@@ -254,7 +254,7 @@ async def test_what_is_asked_wrongly_is_told(gateway: GatewayProcess, provider: 
         (await gateway.client.post(path, content=content, headers=headers)).status_code
         for path, content in [
             ("/nobody/v1/chat/completions", b"{}"),
-            ("/openai/v1/embeddings", b"{}"),
+            ("/openai/v1/audio/speech", b"{}"),
             ("/groq/v1/chat/completions", b'{"model": "x"}'),
             (CHAT, b"[1]"),
             (CHAT, b'{"model": "a\\u0000b"}'),

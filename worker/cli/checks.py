@@ -43,6 +43,7 @@ KNOWN_VARIABLES = {
         "QE_DATA_DIR",
         "QE_CACHE_DIR",
         "QE_PRICES",
+        "QE_EMBEDDINGS",
         "QE_PROJECT_BUDGET_USD",
         "QE_PROJECT_BUDGET_PERIOD",
         "QE_ON_UNKNOWN",

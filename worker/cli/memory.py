@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qefleet.errors import UsageError
 from worker.cli.memory_access import in_memory, in_projects, in_the_one
 from worker.cli.output import NO_GO, AsJson, print_json, print_rows, stderr, stdout
 
@@ -328,8 +329,11 @@ def sweep(
 @app.command(epilog="[bold]Example[/]\n\nqe memory embed")
 def embed(project: Project = None, partition: Partition = "default", as_json: AsJson = False) -> None:
     """Make vectors of entries that have none, for recall."""
+    from qefleet.memory.ranking import NO_EMBEDDER
 
     async def work(memory: PostgresMemory) -> int:
+        if memory.embedder is None:
+            raise UsageError(NO_EMBEDDER)
         count = 0
         while made := await memory.embed(partition=partition):
             count += made

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from qefleet.memory.embedding import Embedder
     from qefleet.memory.postgres import PostgresMemory
+    from worker.settings import Settings
 
 T = TypeVar("T")
 
@@ -25,8 +27,8 @@ def in_memory(project: str, work: Callable[[PostgresMemory], Awaitable[T]]) -> T
 def in_projects(project: str | None, work: Callable[[PostgresMemory], Awaitable[T]]) -> list[T]:
     """Do something in one project's memory, or in that of each in turn, by name."""
 
-    async def run(pool: asyncpg.Pool) -> list[T]:
-        return [await work(memory) for memory in await _memories(pool, project)]
+    async def run(pool: asyncpg.Pool, settings: Settings) -> list[T]:
+        return [await work(memory) for memory in await _memories(pool, settings, project)]
 
     return _with_pool(run)
 
@@ -40,8 +42,8 @@ def in_the_one(
         UsageError: Several projects have it.
     """
 
-    async def run(pool: asyncpg.Pool) -> T | None:
-        memories = await _memories(pool, project)
+    async def run(pool: asyncpg.Pool, settings: Settings) -> T | None:
+        memories = await _memories(pool, settings, project)
         those = [memory for memory in memories if await memory.retrieve(key, partition=partition)]
         if len(those) > 1:
             names = ", ".join(memory.project for memory in those)
@@ -51,20 +53,35 @@ def in_the_one(
     return _with_pool(run)
 
 
-async def _memories(pool: asyncpg.Pool, project: str | None) -> list[PostgresMemory]:
-    from qefleet.memory.minilm import find_minilm
+async def _memories(pool: asyncpg.Pool, settings: Settings, project: str | None) -> list[PostgresMemory]:
     from qefleet.memory.postgres import PostgresMemory, projects
 
     names = [project] if project is not None else sorted(await projects(pool))
-    return [PostgresMemory(pool, project=name, embedder=find_minilm()) for name in names]
+    return [PostgresMemory(pool, project=name, embedder=_embedder(settings, name)) for name in names]
 
 
-def _with_pool(run: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
+def _embedder(settings: Settings, project: str) -> Embedder | None:
+    """What makes vectors, by `QE_EMBEDDINGS`."""
+    from qefleet.llm.embeddings import ProviderEmbedder
+    from qefleet.memory.minilm import find_minilm
+    from worker.services.state import running
+
+    model = settings.models.embeddings
+    if model in ("local", "none"):
+        return find_minilm() if model == "local" else None
+    url, secret = settings.gateway.url, settings.gateway.secret
+    if url is None and (up := running(settings.folders.data)):
+        url, secret = up.addresses.gateway, up.secret()
+    return ProviderEmbedder(model, gateway_url=url, secret=secret, project=project)
+
+
+def _with_pool(run: Callable[[asyncpg.Pool, Settings], Awaitable[T]]) -> T:
     from worker.cli.database import database
     from worker.settings import Settings
 
     async def with_pool() -> T:
-        async with database(Settings.load()) as pool:
-            return await run(pool)
+        settings = Settings.load()
+        async with database(settings) as pool:
+            return await run(pool, settings)
 
     return asyncio.run(with_pool())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qefleet.llm.metering import Tokens, output_bound, parse_object, read_answer
+from qefleet.llm.metering import Tokens, output_bound, parse_object, read_answer, read_vectors
 from qefleet.llm.upstream import Dialect
 from qefleet.testing.script import Rule, events, whole
 
@@ -99,3 +99,19 @@ def test_pictures_have_no_bound() -> None:
 def test_a_lone_surrogate_is_json() -> None:
     """Models send them; the request is read nevertheless."""
     assert parse_object(b'{"a": "\\ud800"}') == {"a": "\ud800"}
+
+
+@pytest.mark.parametrize(
+    ("body", "reading"),
+    [
+        (b'{"data": [], "usage": {"prompt_tokens": 7, "total_tokens": 7}}', (True, Tokens(7, 0))),
+        (b'{"data": []}', (True, None)),
+        (b'{"choices": []}', (False, None)),
+        (b'{"data": "none"}', (False, None)),
+        (b'{"data": [', (False, None)),
+    ],
+    ids=["whole", "untold", "chat", "no-list", "broken"],
+)
+def test_vectors_have_input_tokens_only(body: bytes, reading: tuple[bool, Tokens | None]) -> None:
+    """What holds no list of them is nobody's answer."""
+    assert read_vectors(body) == reading

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qefleet.llm.upstream import load_upstreams
+from qefleet.llm.upstream import OPERATIONS, load_upstreams
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,9 @@ from qefleet.llm.upstream import load_upstreams
 )
 def test_where_a_call_goes(environment: dict[str, str], provider: str, url: str) -> None:
     """Each provider's usual variable moves it, in the spelling of its own tools."""
-    assert load_upstreams(environment)[provider].url == url
+    upstream = load_upstreams(environment)[provider]
+
+    assert upstream.url(OPERATIONS[upstream.dialect][0]) == url
 
 
 def test_each_dialect_carries_its_key() -> None:

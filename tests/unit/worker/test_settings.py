@@ -39,6 +39,8 @@ def test_env_file_is_read_below_the_environment(tmp_path: Path, monkeypatch: pyt
         ("QE_UI_PORT", "http"),
         ("QE_MODEL", "gpt"),
         ("QE_MODEL_COMPLEX", "/x"),
+        ("QE_EMBEDDINGS", "minilm"),
+        ("QE_EMBEDDINGS", "anthropic/claude-sonnet-4-5"),
         ("QE_DATABASE_URL", "mysql://secret-value@h/d"),
         ("QE_GATEWAY_URL", "secret-value:80"),
         ("QE_GATEWAY_SECRET", "secret-value"),
