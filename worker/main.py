@@ -21,6 +21,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.agents import AgentActivities
+from activities.memory import MemoryActivities
 from activities.runs import RunActivities
 from qefleet.agents.installed import installed
 from qefleet.contracts.runs import TASK_QUEUE
@@ -36,12 +37,14 @@ from qefleet.learning.store import LearningStore
 from qefleet.llm.client import ModelClient
 from qefleet.llm.models import ModelChoice
 from qefleet.memory.artifacts import Artifacts
+from qefleet.memory.postgres import PostgresMemory
 from qefleet.memory.sweeping import keep_sweeping
 from qefleet.sql.database import open_pool
 from qefleet.workspace.sandbox import Sandbox
 from qefleet.workspace.workspace import Workspaces
 from worker import rollout
 from worker.build import deployment_version
+from worker.embedder import find_embedder
 from worker.plugin import qe_plugin
 from worker.registry import WORKFLOWS
 from worker.search_attributes import register_search_attributes
@@ -119,6 +122,9 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
         )
         version = deployment_version(settings)
         of_runs, of_agents = RunActivities(lifecycle), AgentActivities(steps)
+        of_memory = MemoryActivities(
+            lambda project: PostgresMemory(pool, project=project, embedder=find_embedder(settings, project))
+        )
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
@@ -144,6 +150,11 @@ async def running_worker(settings: Settings, client: Client) -> AsyncGenerator[W
                 of_agents.conclude,
                 of_agents.record,
                 of_agents.sum_up,
+                of_memory.memory_store,
+                of_memory.memory_retrieve,
+                of_memory.memory_search,
+                of_memory.memory_recall,
+                of_memory.memory_delete,
             ],
             deployment_config=WorkerDeploymentConfig(
                 version=version,

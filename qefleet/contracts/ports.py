@@ -6,10 +6,13 @@ The names are durable: they stand in histories.
 
 from __future__ import annotations
 
+from typing import Any
+
 from temporalio import activity
 
 from qefleet.contracts.items import ItemList, ItemPage
 from qefleet.contracts.learning import Choice, Depth, Rewarded
+from qefleet.contracts.memory import Deleted, Entries, Remembered, Stored
 from qefleet.contracts.steps import (
     AddedSteps,
     AddSteps,
@@ -145,4 +148,33 @@ class AgentPort:
     @activity.defn(name="sum_up")
     async def sum_up(self, request: SumUp) -> SumUpResult:
         """Make one result of all that was recorded of an expansion's items."""
+        raise NotImplementedError
+
+
+class MemoryPort:
+    """Memory, for workflows of your own; each takes the JSON object of its request in `contracts.memory`."""
+
+    @activity.defn(name="memory_store")
+    async def memory_store(self, request: dict[str, Any]) -> Stored:
+        """Write a value (`StoreEntry`)."""
+        raise NotImplementedError
+
+    @activity.defn(name="memory_retrieve")
+    async def memory_retrieve(self, request: dict[str, Any]) -> Remembered | None:
+        """Read a value (`MemoryKey`); null where there is none."""
+        raise NotImplementedError
+
+    @activity.defn(name="memory_search")
+    async def memory_search(self, request: dict[str, Any]) -> Entries:
+        """Find entries by a glob over their keys (`SearchEntries`)."""
+        raise NotImplementedError
+
+    @activity.defn(name="memory_recall")
+    async def memory_recall(self, request: dict[str, Any]) -> Entries:
+        """Find the entries that are nearest to a text in meaning (`RecallEntries`)."""
+        raise NotImplementedError
+
+    @activity.defn(name="memory_delete")
+    async def memory_delete(self, request: dict[str, Any]) -> Deleted:
+        """Take a key away (`MemoryKey`)."""
         raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import json
 import re
@@ -17,6 +18,8 @@ from doc_pages import TARGET, Command, Page
 from doc_session import Shell
 from fleet_process import FleetProcess
 from planted import make_project
+from temporalio.client import Client
+from temporalio.worker import Worker
 
 from qefleet.agents.catalogue import built_in
 from qefleet.agents.checks import check_options
@@ -88,6 +91,23 @@ async def test_recall_asks_the_providers_model_through_the_gateway(
     assert [call["model"] for call in calls] == ["text-embedding-3-small"] * 2
     assert sum(call["replays"] for call in calls) == 1
     assert all(Decimal(str(call["cost_usd"])) > 0 for call in calls)
+
+
+async def test_memory_is_there_for_other_workflows(
+    fleet: FleetProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workflow of the memory page, on a worker of its own."""
+    (block,) = [block for block in Page.read("memory.md").blocks("python") if "workflow.defn" in block]
+    (tmp_path / "notes_of.py").write_text(block)
+    monkeypatch.syspath_prepend(tmp_path)  # pyright: ignore[reportUnknownMemberType] - bare in pytest
+    notes_of = importlib.import_module("notes_of")
+    qe("memory", "store", "aqe/notes/a", "1", "--project", "noted", env=fleet.env, cwd=tmp_path)
+    client = await Client.connect(fleet.address)
+
+    async with Worker(client, task_queue="own", workflows=[notes_of.NotesOf]):
+        keys = await client.execute_workflow("NotesOf", "noted", id="notes-of", task_queue="own")
+
+    assert keys == ["aqe/notes/a"]
 
 
 async def test_python_runs_both_agents(fleet: FleetProcess, project: Path) -> None:

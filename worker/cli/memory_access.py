@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from qefleet.memory.embedding import Embedder
     from qefleet.memory.postgres import PostgresMemory
     from worker.settings import Settings
 
@@ -55,24 +54,10 @@ def in_the_one(
 
 async def _memories(pool: asyncpg.Pool, settings: Settings, project: str | None) -> list[PostgresMemory]:
     from qefleet.memory.postgres import PostgresMemory, projects
+    from worker.embedder import find_embedder
 
     names = [project] if project is not None else sorted(await projects(pool))
-    return [PostgresMemory(pool, project=name, embedder=_embedder(settings, name)) for name in names]
-
-
-def _embedder(settings: Settings, project: str) -> Embedder | None:
-    """What makes vectors, by `QE_EMBEDDINGS`."""
-    from qefleet.llm.embeddings import ProviderEmbedder
-    from qefleet.memory.minilm import find_minilm
-    from worker.services.state import running
-
-    model = settings.models.embeddings
-    if model in ("local", "none"):
-        return find_minilm() if model == "local" else None
-    url, secret = settings.gateway.url, settings.gateway.secret
-    if url is None and (up := running(settings.folders.data)):
-        url, secret = up.addresses.gateway, up.secret()
-    return ProviderEmbedder(model, gateway_url=url, secret=secret, project=project)
+    return [PostgresMemory(pool, project=name, embedder=find_embedder(settings, name)) for name in names]
 
 
 def _with_pool(run: Callable[[asyncpg.Pool, Settings], Awaitable[T]]) -> T:
