@@ -40,15 +40,17 @@ class MemoryActivities(MemoryPort):
     @implements(MemoryPort.memory_store)
     async def memory_store(self, request: dict[str, Any]) -> Stored:
         asked = _checked(StoreEntry, request)
-        memory, ttl = self._memory_of(asked.project), timedelta(seconds=asked.ttl_s) if asked.ttl_s else None
-        where = {"ttl": ttl, "partition": asked.partition}
+        memory, partition = self._memory_of(asked.project), asked.partition
+        ttl = timedelta(seconds=asked.ttl_s) if asked.ttl_s else None
         if asked.expected_version is None:
-            return Stored(version=await memory.store(asked.key, asked.value, **where))
+            version = await memory.store(asked.key, asked.value, ttl=ttl, partition=partition)
+            return Stored(version=version)
+        expected = asked.expected_version or None
         version = await memory.compare_and_set(
-            asked.key, asked.value, expected=asked.expected_version or None, **where
+            asked.key, asked.value, expected=expected, ttl=ttl, partition=partition
         )
         if version is None:
-            there = await memory.retrieve(asked.key, partition=asked.partition)
+            there = await memory.retrieve(asked.key, partition=partition)
             if there and there.version == asked.expected_version + 1 and there.value == asked.value:
                 version = there.version  # an earlier try wrote it
         return Stored(version=version)

@@ -73,7 +73,7 @@ async def test_commands_of_the_migrating_page(tmp_path: Path, database: str, for
 
 
 async def test_python_of_the_page() -> None:
-    """As it stands there; the workflow beside it is run in `test_migrating_docs.py`, where there is a fleet."""
+    """As it stands there; the workflow beside it is run with a fleet, in `test_migrating_docs.py`."""
     (block,) = [block for block in MEMORY.blocks("python") if "workflow.defn" not in block]
     names: dict[str, Any] = {}
     exec(block, names)
