@@ -41,7 +41,7 @@ demo: setup
 
 test: setup
 	@$(MAKE) --no-print-directory check
-	.venv/bin/python -m pytest -m "not soak" --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12
+	.venv/bin/python -m pytest -m "not soak" --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 12
 
 check: lint typecheck audit
 

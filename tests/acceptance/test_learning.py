@@ -87,6 +87,7 @@ async def test_what_people_noted_is_shown_to_the_models(fleet: RunningFleet, pro
     assert [note for note in result.steps[0].notes if note.startswith("memory for its model: 1 shown")]
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(PYNGUIN.version() is None, reason=f"no Pynguin here: {PYNGUIN.how_to_install}")
 async def test_pynguin_finds_tests_without_asking_a_model(fleet: RunningFleet, project: Path) -> None:
     """Each function's tests come from its search, and no prompt is sent."""

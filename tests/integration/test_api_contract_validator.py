@@ -362,6 +362,7 @@ async def test_missing_tools_say_how_to_install_them(at: Any, monkeypatch: pytes
     assert "pip install" in alone.reason("contracts.python_objects")
 
 
+@pytest.mark.soak
 async def test_our_own_part_takes_little_time(at: Any) -> None:
     """Less than 200 ms around each of its six runs of tools, or 5 %; the best of three."""
     old, new = at({**_OLD, **_served("(500, {})")}), at({**_NEW, **_served("(500, {})")})

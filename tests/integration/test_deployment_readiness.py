@@ -98,6 +98,7 @@ async def test_a_release_without_a_flaw_passes_every_check(ground: Ground) -> No
     assert [check["id"] for check in alone.evidence["checks"]] == _ALL
 
 
+@pytest.mark.soak
 async def test_measuring_again_gives_the_same_and_takes_little_of_our_own(ground: Ground) -> None:
     """At most 200 ms a tool; those that list the environment run beside those of the distributions."""
     project = ground({})

@@ -120,6 +120,7 @@ def _rows(alone: Alone, table: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in _kept(alone, f"{table}.jsonl").splitlines()]
 
 
+@pytest.mark.soak
 async def test_ten_thousand_rows_are_valid_for_another_validator(at: Any) -> None:
     """Patterns, formats, bounds, recursion, and words that the making of rows doesn't know."""
     ground = at({"user.schema.json": json.dumps(_SCHEMA)})

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qefleet.llm.conversation import SUMMARISED, Turn, messages_of
@@ -66,6 +66,7 @@ def test_a_long_answer_is_shortened_in_its_parts() -> None:
     assert (len(shown["why"]), len(shown["tasks"]), shown["last"]) == (160, 8, 1)
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(JSON, st.dictionaries(st.text(max_size=9), JSON, max_size=9)), max_size=40))
 def test_what_is_shown_is_bounded(said: list[tuple[Any, dict[str, Any]]]) -> None:
     """Whatever agents answer, and however much."""
