@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from qefleet.llm.conversation import SUMMARISED, Turn, messages_of
 
+TEXT = st.builds(str.__mul__, st.text(max_size=4), st.integers(0, 100))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=400),
-    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(max_size=20), inner, max_size=30),
-    max_leaves=60,
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=10) | st.dictionaries(st.text(max_size=5), inner, max_size=10),
+    max_leaves=20,
 )
 MOST_CHARS = 3 * (600 + 2_000 + 200) + SUMMARISED * 400 + 500
 
@@ -66,8 +67,8 @@ def test_a_long_answer_is_shortened_in_its_parts() -> None:
     assert (len(shown["why"]), len(shown["tasks"]), shown["last"]) == (160, 8, 1)
 
 
-@settings(max_examples=25)
-@given(st.lists(st.tuples(JSON, st.dictionaries(st.text(max_size=9), JSON, max_size=9)), max_size=40))
+@settings(max_examples=30)
+@given(st.lists(st.tuples(JSON, st.dictionaries(st.text(max_size=5), JSON, max_size=5)), max_size=18))
 def test_what_is_shown_is_bounded(said: list[tuple[Any, dict[str, Any]]]) -> None:
     """Whatever agents answer, and however much."""
     turns = [turn(number, answered, asked) for number, (answered, asked) in enumerate(said, start=1)]
